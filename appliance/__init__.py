@@ -1,0 +1,1 @@
+"""The router: data plane, control plane and command line."""

@@ -1,0 +1,1 @@
+"""The codec: rolling-hash chunk caches; knows nothing of sockets."""

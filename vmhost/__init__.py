@@ -1,0 +1,1 @@
+"""The local virtual machines; knows nothing of routing."""
