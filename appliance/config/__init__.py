@@ -1,0 +1,20 @@
+"""The one configuration: schema, file, verification, difference."""
+
+from appliance.config.difference import Change, difference
+from appliance.config.error import ConfigError
+from appliance.config.load import from_dict, load, to_dict
+from appliance.config.schema import Box, Config, Limits, Peer, Rule
+
+__all__ = [
+    "Box",
+    "Change",
+    "Config",
+    "ConfigError",
+    "Limits",
+    "Peer",
+    "Rule",
+    "difference",
+    "from_dict",
+    "load",
+    "to_dict",
+]

@@ -1,0 +1,82 @@
+"""What a new configuration changes, so that a reload touches only what it concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from appliance.config.schema import Config
+
+_FIXED = ("id", "key", "state_dir", "run_dir")
+
+
+@dataclass(frozen=True)
+class Change:
+    """The difference of two configurations. False if there is none."""
+
+    box: frozenset[str] = frozenset()
+    """Fields of [box] that differ."""
+    limits: frozenset[str] = frozenset()
+    """Fields of [limits] that differ."""
+    added: frozenset[str] = frozenset()
+    """Ids of peers that are new."""
+    removed: frozenset[str] = frozenset()
+    """Ids of peers that are gone."""
+    changed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Ids of other peers that differ, each with the fields that do."""
+    rules: frozenset[str] = frozenset()
+    """Names of rules that are new, gone, different or at another place in the order."""
+
+    @property
+    def restart(self) -> tuple[str, ...]:
+        """Key paths of differences that only a restart can bring about."""
+        return tuple(f"box.{name}" for name in _FIXED if name in self.box)
+
+    @property
+    def interception(self) -> bool:
+        """Whether it changes what is intercepted: interfaces, prefixes, ports, rules."""
+        fields = {"prefixes", "dial", "underlay", "on_failure", "optimise"}
+        box = self.box & {"lan", "wan", "prefixes", "listen"}
+        peers = any(differ & fields for differ in self.changed.values())
+        return bool(box or self.added or self.removed or self.rules or peers)
+
+    def __bool__(self) -> bool:
+        return bool(self.box or self.limits or self.added or self.removed or self.changed or self.rules)
+
+    def __str__(self) -> str:
+        """For an event: "peers +b2 -b1 dc(cache), rules web, limits flows"; "nothing"."""
+        peers = [f"+{name}" for name in sorted(self.added)] + [f"-{name}" for name in sorted(self.removed)]
+        peers += [f"{name}({', '.join(sorted(fields))})" for name, fields in sorted(self.changed.items())]
+        parts = {
+            "box": sorted(self.box),
+            "peers": peers,
+            "rules": sorted(self.rules),
+            "limits": sorted(self.limits),
+        }
+        return ", ".join(f"{name} {' '.join(what)}" for name, what in parts.items() if what) or "nothing"
+
+
+def difference(old: Config, new: Config) -> Change:
+    """What leads from `old` to `new`."""
+    before = {peer.id: peer for peer in old.peers}
+    after = {peer.id: peer for peer in new.peers}
+    changed = {name: _fields(before[name], after[name]) for name in before.keys() & after.keys()}
+    places_before = {rule.name: (at, rule) for at, rule in enumerate(old.rules)}
+    places_after = {rule.name: (at, rule) for at, rule in enumerate(new.rules)}
+    return Change(
+        box=_fields(old.box, new.box),
+        limits=_fields(old.limits, new.limits),
+        added=frozenset(after.keys() - before.keys()),
+        removed=frozenset(before.keys() - after.keys()),
+        changed={name: fields for name, fields in changed.items() if fields},
+        rules=frozenset(
+            name
+            for name in places_before.keys() | places_after.keys()
+            if places_before.get(name) != places_after.get(name)
+        ),
+    )
+
+
+def _fields(old: Any, new: Any) -> frozenset[str]:
+    return frozenset(name for name in old.__struct_fields__ if getattr(old, name) != getattr(new, name))

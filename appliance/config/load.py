@@ -1,0 +1,168 @@
+"""From a TOML file to a verified `Config`, or a ConfigError that a person can act on."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from appliance.config.error import ConfigError
+from appliance.config.schema import Box, Config, Limits, Peer, Rule
+from appliance.config.verify import field_facts, problems
+from appliance.identity import IdentityError, is_certificate, load_identity
+
+_LARGEST_FILE = 8 * 2**20
+_SECTIONS: dict[str, type[Any]] = {"": Config, "box": Box, "peers": Peer, "rules": Rule, "limits": Limits}
+_PATH = re.compile(r" - at `\$\.?(.*)`$")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
+_MISSING = re.compile(r"Object missing required field `(.*)`")
+_PLAIN = {
+    "str": "text in quotes",
+    "int": "a number",
+    "bool": "true or false",
+    "array": "a list [ ]",
+    "object": "a table",
+}
+
+
+def load(path: Path | str, *, files: bool = True) -> Config:
+    """Read and verify the configuration at `path` (TOML, or JSON as `to_dict` gives it if it ends in .json).
+
+    Relative paths in it become absolute. ConfigError for whatever is wrong, with nothing changed anywhere.
+    `files=False` leaves the key file alone: for a configuration that is meant for another machine.
+    """
+    path = Path(path)
+    name = str(path)
+    tree = _read(path, name)
+    config = from_dict(tree, name)
+    key = Path(os.path.abspath(path.parent / config.box.key))
+    config = msgspec.structs.replace(config, box=msgspec.structs.replace(config.box, key=str(key)))
+    if files:
+        try:
+            own = load_identity(key)
+        except IdentityError as error:
+            raise ConfigError(name, "box.key", error.problem, error.remedy) from None
+        for at, peer in enumerate(config.peers):
+            if peer.key.der == own.certificate:
+                raise ConfigError(
+                    name,
+                    f"peers[{at}].key",
+                    "is this box's own key",
+                    f'paste the one that `branchline key show` prints on the box "{peer.id}"',
+                )
+    return config
+
+
+def from_dict(tree: dict[str, Any], name: str = "configuration") -> Config:
+    """A verified `Config` from plain values (as TOML, JSON and `to_dict` give them); ConfigError naming `name`."""
+    try:
+        config = msgspec.convert(tree, Config, dec_hook=_parse)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error), name) from None
+    for at, peer in enumerate(config.peers):
+        if not is_certificate(peer.key.der):
+            raise ConfigError(
+                name,
+                f"peers[{at}].key",
+                "is not a public key",
+                "paste the line that `branchline key show` prints on that box, all of it",
+            )
+    for problem in problems(config):
+        raise ConfigError(name, *problem)
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain values that `from_dict` takes: numbers are bytes and seconds."""
+    tree = msgspec.to_builtins(config, enc_hook=_plain)
+    assert isinstance(tree, dict)
+    return tree
+
+
+def _read(path: Path, name: str) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        raise ConfigError(
+            name,
+            "",
+            f"cannot be read ({error.strerror})",
+            "`branchline config example` prints one to start from",
+        ) from None
+    if len(data) > _LARGEST_FILE:
+        raise ConfigError(name, "", "is larger than 8 MiB", "is it the right file?")
+    try:
+        tree = msgspec.json.decode(data) if path.suffix == ".json" else tomllib.loads(data.decode())
+    except UnicodeDecodeError as error:
+        raise ConfigError(name, "", f"is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
+    except (tomllib.TOMLDecodeError, msgspec.DecodeError, RecursionError) as error:
+        raise ConfigError(
+            name,
+            "",
+            f"cannot be understood: {error}",
+            "text is written in quotes, lists in [ ]; see docs/CONFIG.md",
+        ) from None
+    if not isinstance(tree, dict):
+        raise ConfigError(name, "", "is not a table of sections", "`branchline config example` prints one")
+    return tree
+
+
+def _parse(kind: type[Any], value: Any) -> Any:
+    # Every type of the schema that msgspec does not know is one of ours, from units.py or values.py.
+    return kind.parse(value)
+
+
+def _plain(value: object) -> object:
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError(f"{value!r} has no place in a configuration")
+
+
+def _explained(message: str, name: str) -> ConfigError:
+    """A ConfigError from msgspec's message: "… - at `$.peers[0].id`"."""
+    found = _PATH.search(message)
+    key = found[1] if found else ""
+    problem = _PATH.sub("", message)
+    section = _section(key)
+    if unknown := _UNKNOWN.fullmatch(problem):
+        return ConfigError(
+            name, _join(key, unknown[1]), "there is no such field", _meant(unknown[1], section)
+        )
+    if missing := _MISSING.fullmatch(problem):
+        field = missing[1]
+        return ConfigError(name, _join(key, field), "is missing", f"write it: {_sentence(section, field)}")
+    if problem.startswith(("Expected ", "Invalid ")):
+        problem = re.sub(r"`(\w+)(?: \| null)?`", lambda word: _PLAIN.get(word[1], f'"{word[1]}"'), problem)
+        problem = problem.replace("Expected ", "must be ").replace(", got", ", not")
+        problem = problem.replace("Invalid enum value", "cannot be")
+        return ConfigError(name, key, problem, _sentence(section, key.rpartition(".")[2]))
+    what, _, remedy = problem.rpartition("; ")
+    return ConfigError(name, key, what or problem, remedy)
+
+
+def _join(key: str, field: str) -> str:
+    return f"{key}.{field}" if key else field
+
+
+def _section(key: str) -> type[Any]:
+    return _SECTIONS.get(key.partition(".")[0].partition("[")[0], Config)
+
+
+def _meant(field: str, section: type[Any]) -> str:
+    fields = list(section.__struct_fields__)
+    close = difflib.get_close_matches(field, fields, n=1)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    return f"the fields here are: {', '.join(fields)}"
+
+
+def _sentence(section: type[Any], field: str) -> str:
+    facts = field_facts(section).get(field.partition("[")[0], {})
+    return str(facts.get("description", "see docs/CONFIG.md"))

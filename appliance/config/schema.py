@@ -1,0 +1,217 @@
+"""The one configuration: every field with its unit, default, range and a sentence.
+
+The file, the command line, the control socket and docs/CONFIG.md all come from these classes. A configuration is
+immutable; a change is a new one (see `difference`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from appliance.config.units import Duration, Size
+from appliance.config.values import Endpoint, Interface, Name, Ports, Prefix, PublicKey
+
+
+def _is(
+    sentence: str, *, unit: str = "", at_least: float | None = None, at_most: float | None = None
+) -> msgspec.Meta:
+    extra: dict[str, Any] = {"unit": unit, "at_least": at_least, "at_most": at_most}
+    return msgspec.Meta(description=sentence, extra=extra)
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all sections have in common: immutable, and a misspelt field is an error."""
+
+
+class Box(_Section, frozen=True):
+    """This appliance and its site."""
+
+    id: Annotated[Name, _is("Unique name of this box among all boxes; its peers use it in their [[peers]].")]
+    lan: Annotated[
+        tuple[Interface, ...],
+        _is("Interfaces towards the site's own hosts; flows that arrive here may be optimised."),
+    ]
+    wan: Annotated[tuple[Interface, ...], _is("Interfaces towards the WAN.")]
+    prefixes: Annotated[
+        tuple[Prefix, ...],
+        _is("The site's own prefixes. Peers list the same ones for this box; they must not overlap theirs."),
+    ]
+    key: Annotated[
+        str,
+        _is(
+            "File with the box's private key and certificate, made by `branchline key new`, mode 0600. "
+            "A relative path starts at the directory of this file."
+        ),
+    ] = "/etc/branchline/box.key"
+    listen: Annotated[
+        tuple[Endpoint, ...],
+        _is("Addresses and ports at which peers' lanes are accepted; empty if this box only dials."),
+    ] = ()
+    heartbeat: Annotated[
+        Duration,
+        _is(
+            "Time between heartbeats on an idle lane. A peer that is silent for four of them is down.",
+            unit="seconds",
+            at_least=0.05,
+            at_most=5,
+        ),
+    ] = Duration(0.25)
+    state_dir: Annotated[
+        str, _is("Directory for what outlives a restart: event log, bypass state, chunk caches.")
+    ] = "/var/lib/branchline"
+    run_dir: Annotated[str, _is("Directory for sockets; holds nothing worth keeping.")] = "/run/branchline"
+
+
+class Peer(_Section, frozen=True):
+    """Another Branchline, at another site."""
+
+    id: Annotated[Name, _is("The peer's own `box.id`.")]
+    key: Annotated[
+        PublicKey,
+        _is("The peer's public identity: the line that `branchline key show` prints on that box."),
+    ]
+    prefixes: Annotated[
+        tuple[Prefix, ...], _is("Prefixes behind the peer. Flows to them are optimised with its help.")
+    ]
+    dial: Annotated[
+        tuple[Endpoint, ...],
+        _is("Where to open lanes to, one endpoint for each path; empty if the peer dials this box."),
+    ] = ()
+    underlay: Annotated[
+        Literal["private", "tunnel"],
+        _is(
+            "`private`: flows that are not optimised may cross the WAN as they are. "
+            "`tunnel`: plain traffic to the peer's prefixes is refused."
+        ),
+    ] = "private"
+    on_failure: Annotated[
+        Literal["open", "closed"],
+        _is(
+            "What a TCP flow meets that cannot be optimised now. `open`: it passes through. `closed`: it is "
+            "refused, which needs rules with `eager = true`; rules may differ."
+        ),
+    ] = "open"
+    source: Annotated[
+        Literal["client", "box"],
+        _is(
+            "Source address of connections that this box opens for clients behind the peer. `client`: the "
+            "client's own, which needs this box on the servers' way back. `box`: this box's address."
+        ),
+    ] = "client"
+    cache: Annotated[
+        Size,
+        _is(
+            "Chunk cache for each direction of this peer's traffic.",
+            unit="bytes",
+            at_least=2**20,
+            at_most=2**44,
+        ),
+    ] = Size(512 * 2**20)
+    optimise: Annotated[bool, _is("`false`: flows to this peer pass through; lanes stay open.")] = True
+
+
+class Rule(_Section, frozen=True):
+    """What happens to new flows. The first rule that matches wins, on the box nearest the client.
+
+    After the last rule, flows to a destination that is known to answer are optimised, for every peer.
+    """
+
+    name: Annotated[Name, _is("Unique name of the rule, for `branchline bypass`, events and reasons.")]
+    peers: Annotated[tuple[Name, ...], _is("Peers that the rule is about; empty: all.")] = ()
+    ports: Annotated[
+        tuple[Ports, ...], _is('Destination TCP ports, "80" or "8000-8099"; empty: all.', unit="TCP port")
+    ] = ()
+    prefixes: Annotated[
+        tuple[Prefix, ...], _is("Part of the peers' prefixes that the rule is about; empty: all of them.")
+    ] = ()
+    action: Annotated[
+        Literal["optimise", "pass"], _is("`optimise` the flow, or let it `pass` through untouched.")
+    ] = "optimise"
+    eager: Annotated[
+        bool,
+        _is(
+            "`true`: optimise from a destination's first flow on (needs `ports`; the first try of a closed port "
+            "is told so by a reset). `false`: only once the destination has been seen to answer."
+        ),
+    ] = False
+    on_failure: Annotated[
+        Literal["", "open", "closed"], _is("Overrides the peers' `on_failure`; empty: theirs.")
+    ] = ""
+    store: Annotated[
+        bool, _is("`false`: the flows' bytes never enter a chunk cache; they are compressed only.")
+    ] = True
+    domain: Annotated[
+        int,
+        _is("Number of the cache domain. Domains never share bytes.", unit="number", at_least=0, at_most=255),
+    ] = 0
+
+
+class Limits(_Section, frozen=True):
+    """What the box may use at most. Flows beyond a limit pass through with the reason `limit`."""
+
+    flows: Annotated[
+        int, _is("Flows optimised at the same time.", unit="flows", at_least=1, at_most=1_000_000)
+    ] = 20_000
+    memory: Annotated[
+        Size,
+        _is("Buffers of all flows and lanes together.", unit="bytes", at_least=16 * 2**20, at_most=2**40),
+    ] = Size(512 * 2**20)
+    flow_buffer: Annotated[
+        Size,
+        _is(
+            "Bytes on their way in one direction of a flow: its credit, and what a slow reader may hold.",
+            unit="bytes",
+            at_least=2**16,
+            at_most=2**30,
+        ),
+    ] = Size(4 * 2**20)
+    open_timeout: Annotated[
+        Duration,
+        _is(
+            "How long the far side may take to connect to the server.",
+            unit="seconds",
+            at_least=0.5,
+            at_most=300,
+        ),
+    ] = Duration(10)
+    stream_hold: Annotated[
+        Duration,
+        _is("How long flows are held while no path is up.", unit="seconds", at_least=0, at_most=3600),
+    ] = Duration(120)
+    handshakes: Annotated[
+        int,
+        _is(
+            "Incoming lanes whose peer has not proved its identity yet.",
+            unit="lanes",
+            at_least=1,
+            at_most=10_000,
+        ),
+    ] = 64
+    event_log: Annotated[
+        Size,
+        _is(
+            "The event log on disk; the oldest events go first.",
+            unit="bytes",
+            at_least=2**16,
+            at_most=2**34,
+        ),
+    ] = Size(16 * 2**20)
+
+
+class Config(_Section, frozen=True):
+    """A whole configuration file."""
+
+    box: Annotated[Box, _is("This appliance and its site.")]
+    peers: Annotated[tuple[Peer, ...], _is("The other boxes, one [[peers]] each.")] = ()
+    rules: Annotated[tuple[Rule, ...], _is("Policy for new flows, one [[rules]] each, in order.")] = ()
+    limits: Annotated[Limits, _is("What the box may use at most.")] = Limits()
+
+    def peer(self, peer_id: str) -> Peer | None:
+        """The peer called `peer_id`, if there is one."""
+        return next((peer for peer in self.peers if peer.id == peer_id), None)
+
+    def rule(self, name: str) -> Rule | None:
+        """The rule called `name`, if there is one."""
+        return next((rule for rule in self.rules if rule.name == name), None)

@@ -1,0 +1,213 @@
+"""Rules between the fields of a configuration: what each field alone cannot know.
+
+`problems` is pure: it opens no file and asks no kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+import msgspec
+
+from appliance.config.schema import Box, Config, Limits, Peer, Rule
+from appliance.config.values import Network, Prefix
+
+IMPLICIT_RULE = "known"
+"""Name of the rule that follows all others."""
+
+_LONGEST_SOCKET_PATH = 107  # sockaddr_un, less its final zero
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: path of the field, what it is, what to do."""
+
+    key: str
+    problem: str
+    remedy: str
+
+
+def problems(config: Config) -> Iterator[Problem]:
+    """Everything that is wrong with `config`, the simplest first; nothing if it can be used."""
+    yield from _ranges(config)
+    yield from _box(config.box)
+    yield from _peers(config)
+    yield from _prefixes(config)
+    yield from _rules(config)
+
+
+def _ranges(config: Config) -> Iterator[Problem]:
+    sections: list[tuple[str, Box | Peer | Rule | Limits]] = [("box", config.box), ("limits", config.limits)]
+    sections += [(f"peers[{at}]", peer) for at, peer in enumerate(config.peers)]
+    sections += [(f"rules[{at}]", rule) for at, rule in enumerate(config.rules)]
+    for where, section in sections:
+        for name, extra in field_facts(type(section)).items():
+            value, low, high = getattr(section, name), extra["at_least"], extra["at_most"]
+            if low is not None and not low <= value <= high:
+                yield Problem(
+                    f"{where}.{name}",
+                    f"{value} is out of range",
+                    f"use {low:.10g} to {high:.10g} {extra['unit']}".rstrip(),
+                )
+
+
+def field_facts(section: type[Any]) -> dict[str, dict[str, Any]]:
+    """For each field of a section: `unit`, `at_least`, `at_most` and its `description`."""
+    info = msgspec.inspect.type_info(section)
+    assert isinstance(info, msgspec.inspect.StructType)
+    facts: dict[str, dict[str, Any]] = {}
+    for field in info.fields:
+        assert isinstance(field.type, msgspec.inspect.Metadata), (
+            f"{section.__name__}.{field.name} says nothing of itself"
+        )
+        facts[field.name] = {**(field.type.extra or {}), **(field.type.extra_json_schema or {})}
+    return facts
+
+
+def _box(box: Box) -> Iterator[Problem]:
+    for name, interfaces in (("lan", box.lan), ("wan", box.wan)):
+        if not interfaces:
+            yield Problem(f"box.{name}", "is empty", "name at least one interface; `ip link` lists them")
+        for at, interface in enumerate(interfaces):
+            if interface in interfaces[:at]:
+                yield Problem(f"box.{name}[{at}]", f'"{interface}" is there twice', "leave one of them out")
+    for at, interface in enumerate(box.wan):
+        if interface in box.lan:
+            yield Problem(
+                f"box.wan[{at}]", f'"{interface}" is also in box.lan', "an interface is on one side only"
+            )
+    for at, endpoint in enumerate(box.listen):
+        if endpoint in box.listen[:at]:
+            yield Problem(f"box.listen[{at}]", f'"{endpoint}" is there twice', "leave one of them out")
+    for name, directory in (("state_dir", box.state_dir), ("run_dir", box.run_dir)):
+        if not PurePosixPath(directory).is_absolute():
+            yield Problem(f"box.{name}", f'"{directory}" is not an absolute path', "begin it with /")
+    if len(f"{box.run_dir}/supervisor.sock".encode()) > _LONGEST_SOCKET_PATH:
+        yield Problem("box.run_dir", "is too long for the sockets in it", "use at most 90 characters")
+
+
+def _peers(config: Config) -> Iterator[Problem]:
+    for at, peer in enumerate(config.peers):
+        where, earlier = f"peers[{at}]", config.peers[:at]
+        if peer.id == config.box.id:
+            yield Problem(f"{where}.id", f'"{peer.id}" is this box itself', "name the other box")
+        for other in earlier:
+            if other.id == peer.id:
+                yield Problem(f"{where}.id", f'there are two peers "{peer.id}"', "give each its own box.id")
+            if other.key == peer.key:
+                yield Problem(
+                    f"{where}.key", f'is also the key of peer "{other.id}"', "every box has a key of its own"
+                )
+        if not peer.dial and not config.box.listen:
+            yield Problem(
+                f"{where}.dial",
+                f'nobody can open a lane: this box does not dial "{peer.id}" and has no box.listen',
+                'write where the peer listens, like dial = ["10.9.0.2:4001"], or let this box listen',
+            )
+        if peer.on_failure == "closed" and not peer.optimise:
+            yield Problem(
+                f"{where}.optimise",
+                'every flow would be refused: false passes them on, and on_failure = "closed" refuses what passes',
+                'choose one: optimise = true or on_failure = "open"',
+            )
+
+
+def _prefixes(config: Config) -> Iterator[Problem]:
+    owned: list[tuple[str, str, Prefix]] = [
+        (f"box.prefixes[{at}]", "this box", prefix) for at, prefix in enumerate(config.box.prefixes)
+    ]
+    for at, peer in enumerate(config.peers):
+        if not peer.prefixes:
+            yield Problem(f"peers[{at}].prefixes", "is empty", "list the prefixes of the peer's site")
+        owned += [
+            (f"peers[{at}].prefixes[{number}]", f'peer "{peer.id}"', prefix)
+            for number, prefix in enumerate(peer.prefixes)
+        ]
+    for at, (key, owner, prefix) in enumerate(owned):
+        for _, other_owner, other in owned[:at]:
+            if owner != other_owner and _overlap(prefix.network, other.network):
+                yield Problem(
+                    key,
+                    f'"{prefix}" of {owner} overlaps "{other}" of {other_owner}',
+                    "a destination belongs to one site; make one of them smaller",
+                )
+
+
+def _rules(config: Config) -> Iterator[Problem]:
+    for at, rule in enumerate(config.rules):
+        where = f"rules[{at}]"
+        if rule.name == IMPLICIT_RULE:
+            yield Problem(
+                f"{where}.name",
+                f'"{IMPLICIT_RULE}" is the rule that follows all others',
+                "choose another name",
+            )
+        if any(other.name == rule.name for other in config.rules[:at]):
+            yield Problem(f"{where}.name", f'there are two rules "{rule.name}"', "give each its own name")
+        unknown = [(number, name) for number, name in enumerate(rule.peers) if config.peer(name) is None]
+        for number, name in unknown:
+            known = ", ".join(peer.id for peer in config.peers) or "none"
+            yield Problem(
+                f"{where}.peers[{number}]",
+                f'there is no peer "{name}"',
+                f"the peers of this file are: {known}",
+            )
+        if not unknown:
+            yield from _rule_prefixes(where, rule, config)
+        if rule.eager and not rule.ports:
+            yield Problem(
+                f"{where}.eager",
+                "an eager rule without ports would answer for every closed port",
+                'list the ports that servers use, like ports = ["80", "445"], or leave eager out',
+            )
+    yield from _closed(config)
+
+
+def _rule_prefixes(where: str, rule: Rule, config: Config) -> Iterator[Problem]:
+    reach = [prefix.network for peer in concerned(rule, config) for prefix in peer.prefixes]
+    for number, prefix in enumerate(rule.prefixes):
+        if not any(_inside(prefix.network, network) for network in reach):
+            yield Problem(
+                f"{where}.prefixes[{number}]",
+                f'"{prefix}" is not behind the peers of this rule, so it never matches',
+                "use a part of the prefixes of its peers",
+            )
+
+
+def _closed(config: Config) -> Iterator[Problem]:
+    for at, rule in enumerate(config.rules):
+        if rule.on_failure == "closed" and (rule.action == "pass" or not rule.eager):
+            yield Problem(
+                f"rules[{at}].on_failure",
+                "a closed rule refuses what is not optimised, so flows that pass could never be seen to answer"
+                if rule.action == "optimise"
+                else '"closed" refuses what passes, and action = "pass" passes everything',
+                'add eager = true and ports, or use on_failure = "open"',
+            )
+    for at, peer in enumerate(config.peers):
+        if peer.on_failure != "closed":
+            continue
+        about = [rule for rule in config.rules if peer in concerned(rule, config)]
+        if not any(rule.eager and rule.action == "optimise" for rule in about):
+            yield Problem(
+                f"peers[{at}].on_failure",
+                f'"closed" refuses every flow to "{peer.id}" that is not optimised, and no rule optimises them '
+                "from the first on",
+                "add a rule with eager = true and ports for this peer",
+            )
+
+
+def concerned(rule: Rule, config: Config) -> list[Peer]:
+    """The peers that `rule` is about."""
+    return [peer for peer in config.peers if not rule.peers or peer.id in rule.peers]
+
+
+def _overlap(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.overlaps(other)
+
+
+def _inside(part: Network, whole: Network) -> bool:
+    if part.version == 4 and whole.version == 4:
+        return part.subnet_of(whole)
+    return part.version == 6 and whole.version == 6 and part.subnet_of(whole)

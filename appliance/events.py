@@ -1,0 +1,168 @@
+"""The one event log that every page, command and alert reads.
+
+An event is a thing that happened, with its evidence. `EventLog` keeps the latest in memory and all of them, up to a
+size, in a file of JSON lines. A disk that is full or read-only does not stop it: the events stay in memory, and what
+the file misses is said when it can be written again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+import msgspec
+
+Severity = Literal["info", "warning", "error"]
+
+_LONGEST = 64 * 1024  # an event that is longer is a bug of its writer; its evidence is dropped
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """`time` in seconds since 1970, `kind` like "peer.down", `subject` whom it is about, `text` for a person."""
+
+    time: float
+    kind: str
+    severity: Severity = "info"
+    subject: str = ""
+    text: str
+    evidence: dict[str, Any] = {}
+
+    def line(self) -> str:
+        """For a terminal or a journal: "2026-01-31T12:00:00Z warning peer.down dc: text"."""
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.time))
+        about = f" {self.subject}" if self.subject else ""
+        return f"{when} {self.severity} {self.kind}{about}: {' '.join(self.text.split())}"
+
+
+_encoder = msgspec.json.Encoder(enc_hook=str)
+_decoder = msgspec.json.Decoder(Event)
+
+
+def encode(event: Event) -> bytes:
+    """One line of JSON without its newline, at most 64 KiB: evidence that would make it longer is left out."""
+    line = _encoder.encode(event)
+    if len(line) > _LONGEST:
+        cut = msgspec.structs.replace(event, text=event.text[:4096], evidence={"left_out_bytes": len(line)})
+        line = _encoder.encode(cut)
+    return line
+
+
+def decode(line: bytes) -> Event:
+    """The event of a line; msgspec.DecodeError if it is none."""
+    return _decoder.decode(line)
+
+
+class EventLog:
+    """Bounded log: the newest `keep` events in memory, `size` bytes on disk in `path` and `path`.1."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        size: int,
+        keep: int = 10_000,
+        echo: TextIO | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = path
+        self._size = size
+        self._echo = sys.stderr if echo is None else echo
+        self._clock = clock
+        self._recent: deque[Event] = deque(maxlen=keep)
+        self._unwritten = 0
+        self._last_problem = ""
+        for part in (self._older, self._path):
+            self._recent.extend(_read(part))
+
+    @property
+    def _older(self) -> Path:
+        return self._path.with_name(self._path.name + ".1")
+
+    def resize(self, size: int) -> None:
+        """Change the bound on disk, in bytes; it holds from the next event on."""
+        self._size = size
+
+    def append(self, event: Event) -> None:
+        """Keep `event`, write it to the file and, as one line, to the terminal."""
+        self._recent.append(event)
+        print(event.line(), file=self._echo, flush=True)
+        lines = encode(event) + b"\n"
+        if self._unwritten:
+            lines = encode(self._gap()) + b"\n" + lines
+        try:
+            self._write(lines)
+        except OSError as error:
+            self._unwritten += 1
+            problem = error.strerror or str(error)
+            if problem != self._last_problem:  # say it once, not with every event
+                self._last_problem = problem
+                self._lament(problem)
+            return
+        if self._unwritten:
+            gap = self._gap()
+            self._unwritten, self._last_problem = 0, ""
+            self._recent.append(gap)
+            print(gap.line(), file=self._echo, flush=True)
+
+    def since(self, moment: float = float("-inf"), limit: int = 1000) -> list[Event]:
+        """The newest `limit` events after `moment` (seconds since 1970), oldest first."""
+        found = [event for event in self._recent if event.time > moment]
+        return found[-limit:] if limit > 0 else []
+
+    def _lament(self, problem: str) -> None:
+        lament = Event(
+            time=self._clock(),
+            kind="log.failed",
+            severity="error",
+            subject=str(self._path),
+            text=f"events cannot be written to disk ({problem}); the newest are kept in memory. "
+            "Free space or make the directory writable",
+        )
+        self._recent.append(lament)
+        print(lament.line(), file=self._echo, flush=True)
+
+    def _gap(self) -> Event:
+        return Event(
+            time=self._clock(),
+            kind="log.recovered",
+            severity="warning",
+            subject=str(self._path),
+            text=f"events are written to disk again; {self._unwritten} before this one are not in the file",
+            evidence={"missing": self._unwritten},
+        )
+
+    def _write(self, lines: bytes) -> None:
+        try:
+            full = self._path.stat().st_size + len(lines) > self._size // 2
+        except FileNotFoundError:
+            full = False
+        if full:
+            os.replace(self._path, self._older)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            before = os.fstat(descriptor).st_size
+            if before and os.pread(descriptor, 1, before - 1) != b"\n":
+                lines = b"\n" + lines  # a crash has left half a line
+            if os.write(descriptor, lines) != len(lines):
+                os.ftruncate(descriptor, before)
+                raise OSError(28, "No space left on device")
+        finally:
+            os.close(descriptor)
+
+
+def _read(path: Path) -> Iterable[Event]:
+    """The events of a file; lines that are none (a crash in the middle of one) are left out."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return  # not there yet, or not readable: then writing will say so
+    for line in data.splitlines():
+        try:
+            yield decode(line)
+        except msgspec.DecodeError:
+            continue
