@@ -1,0 +1,163 @@
+"""The chunk cache of one peer and one domain: two logs, one index, an encoder and a decoder."""
+
+import secrets
+import threading
+from dataclasses import dataclass
+
+from dedupe.block import Block, Buffer
+from dedupe.decoder import Decoder
+from dedupe.encoder import Encoder
+from dedupe.errors import OfferError
+from dedupe.index import Index
+from dedupe.literals import Effort
+from dedupe.log import Log
+from dedupe.offer import Offer, agree, pack, parse
+from dedupe.ranges import total
+from dedupe.window import DecodeWindow, EncodeWindow
+
+LEAST_CAPACITY = 4096
+LARGEST_CAPACITY = 1 << 39
+LARGEST_INDEX = 1 << 27
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """Counters since start (bytes and blocks) and what the cache holds now (bytes)."""
+
+    encoded_blocks: int
+    encoded_raw: int
+    encoded_wire: int
+    encoded_copied: int
+    encoded_literal: int
+    encoded_logged: int
+    rejected_blocks: int
+    decoded_blocks: int
+    decoded_raw: int
+    decoded_wire: int
+    decoded_copied: int
+    decoded_literal: int
+    decoded_logged: int
+    bad_blocks: int
+    written_log: int
+    received_log: int
+    log_capacity: int
+    index: int
+
+
+class Cache:
+    """All chunk-cache state of one peer and one domain: the log we write and our copy of the log the peer writes.
+
+    capacity: bytes of each log that may be referenced (S), at least 4 KiB. gap: how many logged bytes may be on
+    their way unacknowledged (G). index: memory for the anchor index. Memory is reserved, not used, until traffic
+    comes. encode and decode may run at the same time in two threads, one call of each; room, acknowledge and
+    reject may be called from any thread at any time; offer and accept while neither runs.
+    """
+
+    def __init__(self, *, capacity: int, gap: int | None = None, index: int | None = None) -> None:
+        if not LEAST_CAPACITY <= capacity <= LARGEST_CAPACITY:
+            raise ValueError(f"capacity {capacity}: must be {LEAST_CAPACITY} to {LARGEST_CAPACITY} bytes")
+        if gap is None:
+            gap = min(max(capacity // 8, 1 << 20), 1 << 26)
+        if gap <= 0:
+            raise ValueError(f"gap {gap}: must be positive")
+        if index is None:
+            index = min(capacity // 8, LARGEST_INDEX)
+        self._mine = Log(secrets.randbits(64) | 1, capacity, gap)
+        self._theirs = Log(0, capacity, gap)
+        self._index = Index(index)
+        self._encoder = Encoder(self._mine, self._theirs, self._index)
+        self._decoder = Decoder(self._theirs, self._mine, self._index)
+        self._encoding, self._decoding = threading.Lock(), threading.Lock()
+        self._ready = False
+
+    def offer(self) -> bytes:
+        """What we hold, for HELLO: at most 8 KiB, opaque to the caller."""
+        with self._encoding, self._decoding:
+            return pack(Offer(self._mine.state(), self._theirs.state()))
+
+    def accept(self, offer: bytes) -> None:
+        """The peer's offer, when a session begins (never on a mere resume). Both sides must do it.
+
+        Blocks of earlier sessions are void: their acknowledgements and rejections are ignored, and what
+        was not acknowledged must be encoded again. Raises OfferError; then nothing has changed.
+        """
+        theirs = parse(offer)
+        with self._encoding, self._decoding:
+            written = agree(self._mine.state(), theirs.reads)
+            received = agree(theirs.writes, self._theirs.state())
+            if written.epoch == received.epoch:
+                raise OfferError("the peer offers our own log: is it talking to itself?")
+            self._mine.agree(written)
+            self._theirs.agree(received)
+            self._encoder.begin()
+            self._decoder.begin()
+            self._ready = True
+
+    def room(self) -> int:
+        """Bytes that may be encoded and stored now without running more than G past the last acknowledgement.
+
+        More may be encoded; it is then sent but not stored.
+        """
+        return self._encoder.room()
+
+    def encode(
+        self,
+        raw: Buffer,
+        *,
+        effort: Effort,
+        window: EncodeWindow | None = None,
+        store: bool = True,
+        literal: bool = False,
+    ) -> Block:
+        """Encode up to 4 MiB (64 to 256 KiB is best). Blocks must be sent in the order they were made.
+
+        store: False keeps the bytes out of the log. literal: no COPY (for resending a rejected block).
+        Raises RuntimeError before the first accept, ValueError when raw is too long.
+        """
+        with self._encoding:
+            self._check_ready()
+            return self._encoder.encode(raw, effort, window, store, literal)
+
+    def acknowledge(self, block: Block) -> None:
+        """The peer has decoded and verified the block. Call it in the order of encoding."""
+        self._encoder.acknowledge(block)
+
+    def reject(self, block: Block) -> None:
+        """The peer could not decode the block: its log range becomes a hole. Send it again with literal=True."""
+        self._encoder.reject(block)
+
+    def decode(self, wire: Buffer, *, window: DecodeWindow | None = None, limit: int) -> bytes:
+        """The original bytes, verified, at most `limit`. Blocks must come in the order they were sent.
+
+        Raises BadBlock; then nothing of the block is kept, and the sender must be told (its reject).
+        """
+        with self._decoding:
+            self._check_ready()
+            return self._decoder.decode(wire, window, limit)
+
+    def stats(self) -> CacheStats:
+        encoder, decoder = self._encoder, self._decoder
+        return CacheStats(
+            encoded_blocks=encoder.blocks,
+            encoded_raw=encoder.raw,
+            encoded_wire=encoder.wire,
+            encoded_copied=encoder.copied,
+            encoded_literal=encoder.literal,
+            encoded_logged=encoder.logged,
+            rejected_blocks=encoder.rejects,
+            decoded_blocks=decoder.blocks,
+            decoded_raw=decoder.raw,
+            decoded_wire=decoder.wire,
+            decoded_copied=decoder.copied,
+            decoded_literal=decoder.literal,
+            decoded_logged=decoder.logged,
+            bad_blocks=decoder.bad,
+            written_log=total(self._mine.valid),
+            received_log=total(self._theirs.valid),
+            log_capacity=self._mine.ring.size + self._theirs.ring.size,
+            index=self._index.size,
+        )
+
+    def _check_ready(self) -> None:
+        if not self._ready:
+            raise RuntimeError("no session: accept the peer's offer first")

@@ -1,0 +1,124 @@
+"""A block in, original bytes out, verified before anyone sees them; the copy of the peer's log grows."""
+
+import ctypes
+from typing import Any
+
+from dedupe._kernel import ffi, lib
+from dedupe.block import HASH_BYTES, LARGEST, Buffer, checksum
+from dedupe.errors import BadBlock
+from dedupe.index import Index
+from dedupe.literals import LiteralDecoder
+from dedupe.log import Log
+from dedupe.offer import LARGEST_OFFSET
+from dedupe.view import View
+from dedupe.window import DecodeWindow
+
+SENDERS, RECEIVERS = 0, 1
+THEIRS = 1  # how our own index names the peer's log
+
+_REASONS = {
+    lib.BL_TRUNCATED: "cut short",
+    lib.BL_LENGTH: "lengths do not add up or pass the limit",
+    lib.BL_REFERENCE: "refers to bytes that are not there",
+    lib.BL_RESERVED: "a reserved value is set",
+}
+
+# The documented way to a bytes object that its maker fills in; bytes(n) would clear it first.
+_new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
+_new_bytes.argtypes = (ctypes.c_char_p, ctypes.c_ssize_t)
+_new_bytes.restype = ctypes.py_object
+
+
+class Decoder:
+    """The other direction of a cache. Runs in one thread at a time."""
+
+    def __init__(self, theirs: Log, mine: Log, index: Index) -> None:
+        self._theirs, self._mine, self._index = theirs, mine, index
+        self._literals = LiteralDecoder()
+        self._views_room: Any = ffi.new("bl_view[]", lib.BL_LOGS)
+        self._views = (View(self._views_room[SENDERS], theirs), View(self._views_room[RECEIVERS], mine))
+        self._head: Any = ffi.new("bl_block *")
+        self._oldest: Any = ffi.new("uint64_t[]", lib.BL_LOGS)
+        self.session = 0
+        self.blocks = self.raw = self.wire = self.copied = self.literal = self.logged = self.bad = 0
+
+    def begin(self) -> None:
+        self.session += 1
+
+    def decode(self, wire: Buffer, window: DecodeWindow | None, limit: int) -> bytes:
+        if window is not None:
+            window.settle(self.session)
+        try:
+            return self._decode(wire, window, min(limit, LARGEST))
+        except BadBlock:
+            self.bad += 1
+            if window is not None:
+                window.reset()  # the sender starts a new stream when it hears of this
+            raise
+
+    def _decode(self, wire: Buffer, window: DecodeWindow | None, limit: int) -> bytes:
+        head, data = self._head, ffi.from_buffer("uint8_t[]", wire)
+        _check(lib.bl_block_read(data, len(wire), limit, head))
+        if head.logs and not self._theirs.head <= head.base <= LARGEST_OFFSET:
+            raise BadBlock(f"log offset {head.base} where {self._theirs.head} is next")
+        view = memoryview(wire)
+        literals = self._literals.decode(head.coding, view[head.payload_at :], head.literal_length, window)
+        raw = self._copy(data, literals) if head.copied else literals
+        prefix = view[: head.hash_at]
+        if checksum(raw, prefix, self._theirs.epoch) != view[head.hash_at : head.hash_at + HASH_BYTES]:
+            raise BadBlock("the bytes are not those that were sent")
+        if head.logs:
+            self._append(data, raw)
+        self.blocks += 1
+        self.raw += len(raw)
+        self.wire += len(wire)
+        self.copied += head.copied
+        self.literal += head.literal_length
+        self.logged += head.logged_length
+        return raw
+
+    def _copy(self, data: Any, literals: bytes) -> bytes:
+        head = self._head
+        raw: bytes = _new_bytes(None, head.raw_length)
+        self._views[SENDERS].show(self._theirs.valid)
+        self._views[RECEIVERS].show(self._mine.valid)
+        _check(
+            lib.bl_decode(
+                self._views_room,
+                data + head.token_at,
+                head.token_length,
+                ffi.from_buffer("uint8_t[]", literals),
+                len(literals),
+                ffi.from_buffer("uint8_t[]", raw),
+                len(raw),
+                self._oldest,
+            )
+        )
+        if self._oldest[RECEIVERS] < self._mine.overwritten:
+            raise BadBlock("refers to bytes that our own writing has just replaced")
+        return raw
+
+    def _append(self, data: Any, raw: bytes) -> None:
+        head, theirs = self._head, self._theirs
+        start, end = head.base, head.base + head.logged_length
+        theirs.begin(start, end)
+        _check(
+            lib.bl_append(
+                theirs.ring.kernel,
+                self._index.kernel,
+                THEIRS,
+                start,
+                data + head.token_at,
+                head.token_length,
+                ffi.from_buffer("uint8_t[]", raw),
+                len(raw),
+                ffi.NULL,
+                0,
+            )
+        )
+        theirs.finish(start, end)
+
+
+def _check(status: int) -> None:
+    if status != lib.BL_OK:
+        raise BadBlock(_REASONS[status])

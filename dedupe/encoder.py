@@ -1,0 +1,164 @@
+"""Original bytes in, a block out; the log and the index grow."""
+
+from collections import deque
+from typing import Any
+
+from dedupe._kernel import ffi, lib
+from dedupe.block import LARGEST, Block, Buffer, checksum
+from dedupe.index import Index
+from dedupe.literals import Effort, LiteralEncoder
+from dedupe.log import Log
+from dedupe.ranges import above
+from dedupe.view import View
+from dedupe.window import EncodeWindow
+
+MINE, THEIRS = 0, 1
+RELOG_BELOW = 8192
+LEAST_LOGGED = lib.BL_WINDOW
+_TOKEN_SLACK = 256
+
+
+class Encoder:
+    """One direction of a cache. Everything but room, acknowledge and reject runs in one thread at a time."""
+
+    def __init__(self, mine: Log, theirs: Log, index: Index) -> None:
+        self._mine, self._theirs, self._index = mine, theirs, index
+        self._literals = LiteralEncoder()
+        self._search: Any = ffi.new("bl_search *", {"index": index.kernel, "relog_below": RELOG_BELOW})
+        self._found: Any = ffi.new("bl_found *")
+        self._views = (View(self._search.view[MINE], mine), View(self._search.view[THEIRS], theirs))
+        self._room = 0
+        self._head_room: Any = ffi.new("uint8_t[]", lib.BL_HEAD_MAX)
+        self._rejected: deque[Block] = deque()
+        self._acknowledged = 0
+        self.session = 0
+        self.blocks = self.raw = self.wire = self.copied = self.literal = self.logged = self.rejects = 0
+
+    def begin(self) -> None:
+        """A session begins: nothing is on its way."""
+        self.session += 1
+        self._acknowledged = self._mine.head
+        self._rejected.clear()
+
+    def room(self) -> int:
+        return max(0, self._mine.gap - (self._mine.head - self._acknowledged))
+
+    def acknowledge(self, block: Block) -> None:
+        if block.session == self.session:
+            self._acknowledged = max(self._acknowledged, block.base + block.logged)
+
+    def reject(self, block: Block) -> None:
+        if block.session == self.session:
+            self._rejected.append(block)
+            self.acknowledge(block)
+
+    def encode(
+        self, raw: Buffer, effort: Effort, window: EncodeWindow | None, store: bool, literal: bool
+    ) -> Block:
+        length = len(raw)
+        if length > LARGEST:
+            raise ValueError(f"a block of {length} bytes; at most {LARGEST} are allowed")
+        while self._rejected:
+            self._drop(self._rejected.popleft())
+        if window is not None:
+            window.settle(self.session)
+        store = store and LEAST_LOGGED <= length <= self.room()
+        try:
+            return self._encode(raw, effort, window, store, not literal)
+        except BaseException:
+            if window is not None:
+                window.reset()  # its stream may have swallowed what will never be sent
+            raise
+
+    def _encode(
+        self, raw: Buffer, effort: Effort, window: EncodeWindow | None, store: bool, copy: bool
+    ) -> Block:
+        mine, found = self._mine, self._found
+        length, base = len(raw), mine.head
+        data = ffi.from_buffer("uint8_t[]", raw)
+        self._match(data, length, window, store, copy)
+        literals: Any = b""
+        if found.literal_length == length:
+            literals = raw
+        elif found.literal_length:
+            literals = ffi.buffer(found.literal, found.literal_length)
+        coding, payload = self._literals.encode(literals, effort, window)
+        head = lib.bl_head_write(
+            self._head_room, coding, found.logged_length > 0, base, length, found.token_length
+        )
+        prefix = ffi.buffer(self._head_room, head)[:] + ffi.buffer(found.token, found.token_length)[:]
+        wire = b"".join((prefix, checksum(raw, prefix, mine.epoch), payload))
+        if found.logged_length:
+            self._append(data, length, base)
+        block = Block(
+            wire, length, found.copied, found.literal_length, base, found.logged_length, self.session, window
+        )
+        self._count(block)
+        return block
+
+    def _match(self, data: Any, length: int, window: EncodeWindow | None, store: bool, copy: bool) -> None:
+        """Fills self._found with tokens, literals and anchors."""
+        if length > self._room or not self._room:
+            self._make_room(length)
+        search, found, mine, theirs = self._search, self._found, self._mine, self._theirs
+        oldest_mine = mine.head + length - mine.span
+        oldest_theirs = max(0, theirs.head - theirs.span)
+        self._views[MINE].show(above(mine.valid, oldest_mine))
+        self._views[THEIRS].show(above(theirs.valid, oldest_theirs))
+        search.copy, search.store = copy, store
+        search.hint_log, search.hint_offset, search.hint_run = (0, 0, 0) if window is None else window.hint
+        status = lib.bl_match(search, data, length, found)
+        if status == lib.BL_OK and found.reverse and theirs.overwritten > oldest_theirs:
+            # The other thread has written over what was compared: do without that log.
+            self._views[THEIRS].show(())
+            search.hint_offset = 0
+            status = lib.bl_match(search, data, length, found)
+        if status != lib.BL_OK:
+            raise AssertionError(f"the kernel refuses a block of {length} bytes: {status}")
+        if window is not None:
+            window.hint = (found.next_log, found.next_offset, found.next_run)
+
+    def _append(self, data: Any, length: int, base: int) -> None:
+        mine, found = self._mine, self._found
+        end = base + found.logged_length
+        mine.begin(base, end)
+        status = lib.bl_append(
+            mine.ring.kernel,
+            self._index.kernel,
+            MINE,
+            base,
+            found.token,
+            found.token_length,
+            data,
+            length,
+            found.anchor,
+            found.anchors,
+        )
+        if status != lib.BL_OK:
+            raise AssertionError(f"the kernel refuses its own tokens: {status}")
+        mine.finish(base, end)
+
+    def _drop(self, block: Block) -> None:
+        self._mine.forget(block.base, block.base + block.logged)
+        self.rejects += 1
+        if block.window is not None:
+            block.window.reset()
+
+    def _make_room(self, length: int) -> None:
+        self._room = max(1 << 16, 1 << (length - 1).bit_length() if length else 0)
+        anchors = self._room // 16
+        self._tokens = ffi.new("uint8_t[]", self._room + _TOKEN_SLACK)
+        self._gathered = ffi.new("uint8_t[]", self._room)
+        self._anchors = ffi.new("bl_anchor[]", anchors)
+        found = self._found
+        found.token, found.token_room = self._tokens, self._room + _TOKEN_SLACK
+        found.literal = self._gathered
+        found.anchor, found.anchor_room = self._anchors, anchors
+
+    def _count(self, block: Block) -> None:
+        self.blocks += 1
+        self.raw += block.raw_length
+        self.wire += len(block.wire)
+        self.copied += block.copied
+        self.literal += block.literal
+        self.logged += block.logged

@@ -1,0 +1,107 @@
+/* The codec's hot kernel: scan, index, match, token read and write. No allocation, no Python.h.
+ *
+ * Everything between the two "cdef" marks is read by build.py as well and must stay plain declarations.
+ * Offsets are 64-bit log positions, lengths are bytes. Functions that can fail return BL_OK or a
+ * negative BL_* code and never touch memory outside what they were given.
+ */
+#ifndef BRANCHLINE_KERNEL_H
+#define BRANCHLINE_KERNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* cdef begin */
+enum {
+    BL_OK = 0,
+    BL_TRUNCATED = -1, /* the input ends inside a field */
+    BL_LENGTH = -2,    /* lengths do not add up, or a limit is passed */
+    BL_REFERENCE = -3, /* a COPY names bytes that are not there */
+    BL_RESERVED = -4,  /* a reserved bit or value is set */
+};
+
+enum {
+    BL_LOGS = 2,           /* logs that a token may name: 0 the sender's, 1 the receiver's */
+    BL_BUCKET = 8,         /* index entries to a cache line */
+    BL_HEAD_MAX = 32,      /* longest block head */
+    BL_TOKEN_MAX = 24,     /* longest token */
+    BL_WINDOW = 64,        /* bytes under the rolling hash */
+};
+
+/* Ring storage of one log, addressed through a segment table: segments << segment_bits bytes. */
+typedef struct {
+    uint8_t **segment;
+    uint32_t segment_bits;
+    uint32_t segments;
+} bl_log;
+
+typedef struct {
+    uint64_t start, end;
+} bl_range;
+
+/* What may be referenced of one log: ascending, disjoint ranges. log may be NULL when ranges is 0. */
+typedef struct {
+    const bl_log *log;
+    const bl_range *range;
+    uint32_t ranges;
+} bl_view;
+
+/* Anchor index: 1 << bucket_bits buckets of BL_BUCKET entries, zeroed at first. Entries are hints: they
+ * are read and written with relaxed atomics by several threads, and whatever they say is verified. */
+typedef struct {
+    uint64_t *entry;
+    uint32_t bucket_bits;
+    uint64_t head[BL_LOGS];
+} bl_index;
+
+/* end is the position after the window's last byte. */
+typedef struct {
+    uint64_t hash;
+    uint32_t end;
+} bl_anchor;
+
+typedef struct {
+    bl_view view[BL_LOGS];
+    bl_index *index;
+    uint32_t copy;        /* 0: emit one LITERAL (the scan for anchors is still made) */
+    uint32_t store;       /* 0: nothing is logged */
+    uint32_t relog_below; /* T: a shorter match is logged again */
+    uint32_t hint_log;    /* where this flow would go on if it repeats: log, offset, */
+    uint64_t hint_offset;
+    uint64_t hint_run;    /* bytes already matched up to there; 0 and hint_offset 0: no hint */
+} bl_search;
+
+typedef struct {
+    uint8_t *token;
+    size_t token_room; /* at least the block's length + 64 */
+    uint8_t *literal;  /* room for the block's length; untouched when literal_length == block length */
+    bl_anchor *anchor;
+    size_t anchor_room;
+    size_t token_length, literal_length, logged_length, copied, anchors, copies;
+    uint32_t next_log; /* the hint for the flow's next block */
+    uint64_t next_offset, next_run;
+    uint32_t reverse; /* set when log 1 is referenced */
+} bl_found;
+
+typedef struct {
+    uint32_t coding, logs;
+    uint64_t base, raw_length, token_length, literal_length, logged_length, copied;
+    size_t token_at, hash_at, payload_at;
+} bl_block;
+
+size_t bl_scan(const uint8_t *raw, size_t from, size_t to, bl_anchor *out, size_t room);
+size_t bl_scan_plain(const uint8_t *raw, size_t from, size_t to, bl_anchor *out, size_t room);
+int bl_match(const bl_search *search, const uint8_t *raw, size_t length, bl_found *found);
+size_t bl_head_write(uint8_t *out, uint32_t coding, int logs, uint64_t base, uint64_t raw_length,
+                     uint64_t token_length);
+int bl_block_read(const uint8_t *wire, size_t length, uint64_t limit, bl_block *block);
+int bl_decode(const bl_view *view, const uint8_t *token, size_t token_length, const uint8_t *literal,
+              size_t literal_length, uint8_t *out, size_t out_length, uint64_t *oldest);
+int bl_append(const bl_log *log, bl_index *index, uint32_t log_id, uint64_t base, const uint8_t *token,
+              size_t token_length, const uint8_t *raw, size_t length, const bl_anchor *anchor, size_t anchors);
+void bl_log_read(const bl_log *log, uint64_t offset, uint8_t *out, size_t length);
+uint32_t bl_incompressible(const uint8_t *data, size_t length);
+/* cdef end */
+
+extern const uint64_t bl_gear[256];
+
+#endif

@@ -1,0 +1,64 @@
+"""Ascending, disjoint, non-touching ranges of log offsets, as immutable tuples of (start, end).
+
+Immutable because one thread reads what another replaces. Bounded: past MOST ranges the oldest are
+forgotten, which is always safe (less may be referenced).
+"""
+
+from collections.abc import Iterable
+
+Ranges = tuple[tuple[int, int], ...]
+
+MOST = 64
+
+
+def add(ranges: Ranges, start: int, end: int) -> Ranges:
+    """The ranges with [start, end) joined at their end; start must not lie below the last range's end."""
+    if start >= end:
+        return ranges
+    if ranges and ranges[-1][1] == start:
+        return (*ranges[:-1], (ranges[-1][0], end))
+    if ranges and ranges[-1][1] > start:
+        raise ValueError(f"offset {start} is below the end {ranges[-1][1]}")
+    return newest((*ranges, (start, end)))
+
+
+def drop(ranges: Ranges, start: int, end: int) -> Ranges:
+    """The ranges without [start, end)."""
+    return newest(
+        piece
+        for low, high in ranges
+        for piece in ((low, min(high, start)), (max(low, end), high))
+        if piece[0] < piece[1]
+    )
+
+
+def above(ranges: Ranges, low: int) -> Ranges:
+    """What lies at or above `low`."""
+    if not ranges or ranges[0][0] >= low:
+        return ranges
+    return tuple((max(start, low), end) for start, end in ranges if end > low)
+
+
+def common(left: Ranges, right: Ranges) -> Ranges:
+    """The intersection."""
+    found: list[tuple[int, int]] = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        start, end = max(left[i][0], right[j][0]), min(left[i][1], right[j][1])
+        if start < end:
+            found.append((start, end))
+        if left[i][1] <= right[j][1]:
+            i += 1
+        else:
+            j += 1
+    return newest(found)
+
+
+def newest(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """At most MOST of them, the highest."""
+    return tuple(ranges)[-MOST:]
+
+
+def total(ranges: Ranges) -> int:
+    """Bytes in them."""
+    return sum(end - start for start, end in ranges)

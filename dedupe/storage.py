@@ -1,0 +1,38 @@
+"""Where a log's bytes live: a ring of segments, which the kernel sees as a table of addresses."""
+
+import mmap
+from typing import Any
+
+from dedupe._kernel import ffi
+
+LARGEST_SEGMENT = 22  # 4 MiB
+SMALLEST_SEGMENT = 12
+
+
+def reserve(size: int) -> mmap.mmap:
+    """Zeroed anonymous memory that costs nothing until it is touched and never enters a core dump."""
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if size >= 1 << 22:  # below that, whole huge pages would cost more than they save
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    memory.madvise(mmap.MADV_DONTDUMP)
+    return memory
+
+
+class MemoryRing:
+    """At least `capacity` bytes of ring in segments of one size. `.kernel` is the bl_log for the C side.
+
+    A ring on disk differs in where its segments come from, and in nothing that a reader of `.kernel` sees.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        bits = SMALLEST_SEGMENT
+        while bits < LARGEST_SEGMENT and capacity >> bits > 16:
+            bits += 1
+        count = -(-capacity // (1 << bits))
+        self.size = count << bits
+        self._memory = reserve(self.size)
+        base = ffi.cast("uint8_t *", ffi.from_buffer(self._memory))
+        self._table = ffi.new("uint8_t *[]", [base + (i << bits) for i in range(count)])
+        self.kernel: Any = ffi.new(
+            "bl_log *", {"segment": self._table, "segment_bits": bits, "segments": count}
+        )

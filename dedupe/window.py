@@ -1,0 +1,178 @@
+"""Per-flow literal compression windows (zstd streaming) and the bounded pools they draw their memory from."""
+
+import weakref
+from collections import OrderedDict
+from typing import IO, cast
+
+import zstandard
+
+WINDOW_LOG = 20
+MOST_WINDOWS = 32  # live at one time in one direction of a session; part of the format
+LEVEL = 3
+_FORMAT = zstandard.FORMAT_ZSTD1_MAGICLESS
+
+
+def compressor(window_log: int) -> zstandard.ZstdCompressor:
+    """A context like `zstd -3`, without magic number, content size and checksum in its frames."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        LEVEL,
+        window_log=window_log,
+        format=_FORMAT,
+        write_content_size=False,
+        write_checksum=False,
+        write_dict_id=False,
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters)
+
+
+def decompressor() -> zstandard.ZstdDecompressor:
+    """Refuses frames that want a larger window than an encoder may use."""
+    return zstandard.ZstdDecompressor(max_window_size=1 << WINDOW_LOG, format=_FORMAT)
+
+
+class EncodeStream:
+    """One zstd stream; every block is flushed, so nothing is held back."""
+
+    def __init__(self, owner: "EncodeWindow", context: zstandard.ZstdCompressor) -> None:
+        self.owner = weakref.ref(owner)
+        self.context = context
+        self.used = 0
+        self._stream = context.compressobj()
+
+    def compress(self, data: bytes | memoryview) -> bytes:
+        return self._stream.compress(data) + self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+
+
+class EncodeWindow:
+    """A flow's sending side: its zstd stream, if it has earned one, and where its bytes go on if they repeat.
+
+    Drop it when the flow ends. One encode at a time may use it; reset() may be called from any thread.
+    """
+
+    def __init__(self) -> None:
+        self.stream: EncodeStream | None = None
+        self.literals = 0
+        self.session = -1
+        self.hint = (0, 0, 0)  # log, offset, bytes matched up to there
+        self._stale = False
+
+    def reset(self) -> None:
+        """The next literals start a new stream (the peer may have lost this one)."""
+        self._stale = True
+
+    def settle(self, session: int) -> None:
+        """Carry a reset out, asked for or implied by a new session."""
+        if self._stale or self.session != session:
+            self._stale = False
+            self.session = session
+            self.stream = None
+            self.hint = (0, 0, 0)
+
+
+class EncodePool:
+    """At most MOST_WINDOWS streams. One that was not used lately goes to the next flow that needs one."""
+
+    PATIENCE = 4 * MOST_WINDOWS  # blocks
+
+    def __init__(self) -> None:
+        self._streams: OrderedDict[int, EncodeStream] = OrderedDict()
+        self._clock = 0
+
+    def stream(self, window: EncodeWindow) -> tuple[EncodeStream, bool] | None:
+        """The window's stream and whether it is new; None when all are busy."""
+        self._clock += 1
+        stream = window.stream
+        fresh = stream is None
+        if stream is None:
+            context = self._context()
+            if context is None:
+                return None
+            stream = window.stream = EncodeStream(window, context)
+            self._streams[id(context)] = stream
+        stream.used = self._clock
+        self._streams.move_to_end(id(stream.context))
+        return stream, fresh
+
+    def _context(self) -> zstandard.ZstdCompressor | None:
+        for key, stream in self._streams.items():
+            owner = stream.owner()
+            if owner is None or owner.stream is not stream:
+                return self._streams.pop(key).context
+        if len(self._streams) < MOST_WINDOWS:
+            return compressor(WINDOW_LOG)
+        key, stream = next(iter(self._streams.items()))
+        if self._clock - stream.used < self.PATIENCE:
+            return None
+        owner = stream.owner()
+        if owner is not None:
+            owner.stream = None
+        return self._streams.pop(key).context
+
+
+class _Feed:
+    """The compressed bytes of the block at hand, as a stream reader wants them."""
+
+    def __init__(self) -> None:
+        self.data = memoryview(b"")
+
+    def read(self, size: int = -1) -> bytes:
+        piece = bytes(self.data if size < 0 else self.data[:size])
+        self.data = self.data[len(piece) :]
+        return piece
+
+
+class DecodeStream:
+    """The reading end of an EncodeStream: asks for exactly as many bytes as a block says it has."""
+
+    def __init__(self) -> None:
+        self._feed = _Feed()
+        self._reader = decompressor().stream_reader(cast(IO[bytes], self._feed), read_size=1 << 17)
+
+    def decompress(self, payload: memoryview, length: int) -> bytes:
+        """At most `length` bytes; zstandard.ZstdError for garbage. After a short answer the stream is over."""
+        self._feed.data = payload
+        return self._reader.read(length)
+
+
+class DecodeWindow:
+    """A flow's receiving side. Drop it when the flow ends. One decode at a time may use it."""
+
+    def __init__(self) -> None:
+        self.stream: DecodeStream | None = None
+        self.session = -1
+        self._stale = False
+
+    def reset(self) -> None:
+        """Forget the stream; the sender must start a new one."""
+        self._stale = True
+
+    def settle(self, session: int) -> None:
+        if self._stale or self.session != session:
+            self._stale = False
+            self.session = session
+            self.stream = None
+
+
+class DecodePool:
+    """Bounds the streams that a peer can make us keep; more than a correct sender has live."""
+
+    MOST = 2 * MOST_WINDOWS
+
+    def __init__(self) -> None:
+        self._windows: OrderedDict[int, weakref.ref[DecodeWindow]] = OrderedDict()
+
+    def start(self, window: DecodeWindow) -> DecodeStream:
+        """A new stream for the window; the one longest unused may have to go."""
+        self._windows.pop(id(window), None)
+        while len(self._windows) >= self.MOST:
+            _, oldest = self._windows.popitem(last=False)
+            owner = oldest()
+            if owner is not None:
+                owner.stream = None
+        self._windows[id(window)] = weakref.ref(window)
+        window.stream = DecodeStream()
+        return window.stream
+
+    def touch(self, window: DecodeWindow) -> None:
+        if id(window) in self._windows:
+            self._windows.move_to_end(id(window))
