@@ -1,0 +1,378 @@
+"""The data plane: flows, lanes and the interception table, which vanishes with this process.
+
+Started by the supervisor (or systemd) as `branchline-data`; `main` is the whole program.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import os
+import secrets
+import signal
+import socket
+import ssl
+import sys
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from appliance import identity
+from appliance.bypass import Bypass
+from appliance.config import Config, ConfigError, Limits, difference, from_dict, load
+from appliance.config.boxspec import box_spec
+from appliance.events import Event, Severity
+from appliance.flows import policy, reasons
+from appliance.flows.buffers import Buffers
+from appliance.intercept import Interception, Listener, NftError, StaleTuples, dial
+from appliance.lanes.frames import VERSION, Address
+from appliance.lanes.lane import Lane
+from appliance.lanes.reception import Reception
+from appliance.loop import READ, Loop, Worker
+from appliance.notify import Notifier
+from appliance.peer import Peer
+from appliance.rpc import RpcError
+from appliance.rpc_loop import RpcServer
+
+HEARTBEAT_S = 0.15  # of the interception table: it lets new flows pass when four are missing
+TABLE_CHECK_S = 2.0
+SWITCH_S = 0.0005  # a thread that holds the GIL delays the loop by at most this
+
+
+class DataPlane:
+    """Everything of one box that carries flows."""
+
+    def __init__(self, config: Config, notifier: Notifier) -> None:
+        self.loop = Loop()
+        self.worker = Worker(self.loop, "codec")
+        self.buffers = Buffers()
+        self.config = config
+        self.incarnation = secrets.randbits(53)  # JSON numbers are exact up to there
+        self.began = time.time()
+        self.flows_accepted = 0
+        self._notifier = notifier
+        self._identity = identity.load_identity(Path(config.box.key))
+        self._bypass = Bypass.load(Path(config.box.state_dir))
+        self._peers: dict[str, Peer] = {}
+        self._policies: dict[str, policy.Policy] = {}
+        self._listeners: dict[str, Listener] = {}
+        self._beaten = 0.0
+        self._beating = False
+        self._checked = 0.0
+        self._interception = Interception(box_spec(config, self._bypass), HEARTBEAT_S)
+        self._stale: StaleTuples | None = None
+        self._reception: Reception | None = None
+        self._rpc: RpcServer | None = None
+        self._stopping = False
+
+    # What the peers share (peer.Box).
+
+    @property
+    def id(self) -> str:
+        return str(self.config.box.id)
+
+    @property
+    def heartbeat(self) -> float:
+        return float(self.config.box.heartbeat)
+
+    @property
+    def prefixes(self) -> tuple[policy.Network, ...]:
+        return tuple(prefix.network for prefix in self.config.box.prefixes)
+
+    @property
+    def limits(self) -> Limits:
+        return self.config.limits
+
+    def emit(self, kind: str, severity: Severity, subject: str, text: str, evidence: dict[str, Any]) -> None:
+        event = Event(
+            time=time.time(), kind=kind, severity=severity, subject=subject, text=text, evidence=evidence
+        )
+        print(event.line(), file=sys.stderr, flush=True)  # noqa: T201 - the supervisor's log
+        if self._rpc is not None:
+            self._rpc.publish(event)
+
+    def dial(self, client: Address, server: Address, source: Literal["client", "box"]) -> socket.socket:
+        return dial(client, server, source)
+
+    def refuse(self, server: Address) -> None:
+        seconds = self._interception.refuse(*server)
+        text = (
+            f"{server[0]} port {server[1]} could not be reached; its flows pass through for {seconds:.0f} s"
+        )
+        self.emit("flow.failed", "info", server[0], text, {"port": server[1], "seconds": seconds})
+
+    def peer_changed(self, peer: Peer) -> None:
+        """Opens or closes the peer's door: without a listener the kernel lets its flows pass."""
+        if self._stopping or self._peers.get(peer.id) is not peer:
+            return
+        if peer.attachment.up == (peer.id in self._listeners):
+            return
+        if peer.attachment.up:
+            self._listen(peer)
+        else:
+            self._unlisten(peer.id)
+        self._update()
+
+    # Life.
+
+    def start(self) -> None:
+        """Opens everything, interception last. OSError, NftError or RpcError when something cannot be had."""
+        run_dir = Path(self.config.box.run_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        handlers = {
+            "status": self._rpc_status,
+            "flows": self._rpc_flows,
+            "peers": self._rpc_peers,
+            "reload": self._rpc_reload,
+            "bypass": self._rpc_bypass,
+        }
+        self._rpc = RpcServer(self.loop, run_dir / "data.sock", handlers)
+        endpoints = tuple((end.host, end.port) for end in self.config.box.listen)
+        self._reception = Reception(
+            self.loop, endpoints, self._adopt, self._report_refusal, self.config.limits.handshakes
+        )
+        self._stale = StaleTuples()
+        self.loop.register(self._stale.fileno(), READ, self._stale_tuples)
+        self._interception.open()
+        for peer in self.config.peers:
+            self._add_peer(str(peer.id))
+        self._trust()
+        self._beat()
+        self.emit("data.started", "info", self.id, "the data plane is up", {"pid": os.getpid()})
+        self._notifier.ready()
+
+    def run(self) -> None:
+        self.loop.run()
+
+    def stop(self) -> None:
+        """Closes the doors first, so that new flows pass while the open ones are being reset."""
+        self._stopping = True
+        self._notifier.stopping()
+        for peer_id in list(self._listeners):
+            self._unlisten(peer_id)
+        self._interception.close()
+        for peer in self._peers.values():
+            peer.close("the data plane stops")
+        if self._reception is not None:
+            self._reception.close()
+        self.emit("data.stopped", "info", self.id, "the data plane has stopped", {})
+        if self._rpc is not None:
+            self._rpc.close()
+        self.loop.stop()
+
+    # Peers.
+
+    def _add_peer(self, peer_id: str) -> None:
+        config = self.config.peer(peer_id)
+        assert config is not None
+        context = identity.tls_context(
+            server_side=False, identity=self._identity, peer_certs=[config.key.der]
+        )
+        peer = self._peers[peer_id] = Peer(self, config, context)
+        self._policies[peer_id] = policy.Policy(self.config, peer_id)
+        peer.start()
+
+    def _drop_peer(self, peer_id: str, reason: str) -> None:
+        self._unlisten(peer_id)
+        self._peers.pop(peer_id).close(reason)
+        del self._policies[peer_id]
+
+    def _trust(self) -> None:
+        """Lets exactly the configured peers through TLS."""
+        assert self._reception is not None
+        certificates = [peer.key.der for peer in self.config.peers]
+        self._reception.context = (
+            identity.tls_context(server_side=True, identity=self._identity, peer_certs=certificates)
+            if certificates
+            else None
+        )
+
+    def _adopt(self, lane: Lane) -> bool:
+        for peer in self._peers.values():
+            if peer.config.key.der == lane.certificate:
+                peer.attachment.adopt(lane)
+                return True
+        return False
+
+    def _report_refusal(self, remote: str, reason: str) -> None:
+        text = f"a lane from {remote or 'somewhere'} was refused: {reason}"
+        self.emit("lane.refused", "warning", remote, text, {"reason": reason})
+
+    # Interception.
+
+    def _listen(self, peer: Peer) -> None:
+        try:
+            listener = Listener()
+            listener.open()
+        except OSError as error:
+            text = f"flows to {peer.id} pass through: no listener ({error.strerror})"
+            self.emit("intercept.failed", "error", peer.id, text, {})
+            return
+        self._listeners[peer.id] = listener
+        for fd in listener.filenos():
+            self.loop.register(fd, READ, lambda _events: self._accept(peer, listener))
+
+    def _unlisten(self, peer_id: str) -> None:
+        listener = self._listeners.pop(peer_id, None)
+        if listener is not None:
+            for fd in listener.filenos():
+                self.loop.unregister(fd)
+            listener.close()
+
+    def _accept(self, peer: Peer, listener: Listener) -> None:
+        rules = self._policies[peer.id]
+        for accepted in listener.accept():
+            if len(peer.flows) >= self.config.limits.flows:
+                self._interception.refuse(*accepted.server)
+                accepted.sock.close()
+                continue
+            self.flows_accepted += 1
+            peer.accept(accepted.sock, accepted.client, accepted.server, rules.match(accepted.server))
+
+    def _update(self) -> None:
+        """Tells the kernel which peers have a listener, and why the others have none."""
+        spec = box_spec(self.config, self._bypass)
+        peers = []
+        for peer in spec.peers:
+            listener = self._listeners.get(peer.id)
+            ports = (listener.port4, listener.port6) if listener is not None else (None, None)
+            peers.append(
+                dataclasses.replace(peer, port4=ports[0], port6=ports[1], down_reason=reasons.PEER_DOWN)
+            )
+        try:
+            self._interception.update(dataclasses.replace(spec, peers=tuple(peers)))
+        except NftError as error:
+            self.emit("intercept.failed", "error", self.id, f"the kernel refused the rules: {error}", {})
+
+    def _stale_tuples(self, _events: int) -> None:
+        assert self._stale is not None
+        for stale in self._stale.read():
+            self._stale.destroy(stale)
+
+    def _beat(self) -> None:
+        """The dead man's handle: through the codec's thread and the loop, then into the kernel."""
+        if self._stopping:
+            return
+        self.loop.call_later(HEARTBEAT_S, self._beat)
+        if not self._beating:
+            self._beating = True
+            self.worker.submit(lambda: None, self._beaten_through)
+
+    def _beaten_through(self, _result: None, _error: Exception | None) -> None:
+        self._beating = False
+        if self._stopping:
+            return
+        now = self.loop.clock()
+        try:
+            if now - self._checked > TABLE_CHECK_S:
+                self._checked = now
+                if not self._interception.present():
+                    self.emit(
+                        "intercept.lost", "error", self.id, "the interception table was removed; put back", {}
+                    )
+                    self._interception.close()
+                    self._interception.open()
+                    self._update()
+            self._interception.heartbeat()
+        except NftError as error:
+            self.emit("intercept.failed", "error", self.id, f"the kernel refused the heartbeat: {error}", {})
+        self._beaten = now
+        self._notifier.watchdog()
+
+    # Requests.
+
+    def _rpc_status(self, _params: dict[str, Any]) -> dict[str, Any]:
+        peers = self._rpc_peers({})
+        keys = ("lan_in", "lan_out", "wan_in", "wan_out", "streams", "finished", "aborted")
+        totals = {key: sum(peer[key] for peer in peers) for key in keys}
+        return {
+            "pid": os.getpid(),
+            "since": self.began,
+            "incarnation": self.incarnation,
+            "protocol": VERSION,
+            "heartbeat_age_s": self.loop.clock() - self._beaten,
+            "flows_intercepted": self.flows_accepted,
+            "bypass": self._bypass.describe(),
+            "totals": totals,
+            "peers": peers,
+        }
+
+    def _rpc_peers(self, _params: dict[str, Any]) -> list[dict[str, Any]]:
+        return [self._describe(peer) for peer in self._peers.values()]
+
+    def _describe(self, peer: Peer) -> dict[str, Any]:
+        description = peer.describe()
+        described = description["since"]
+        description["since"] = time.time() - (self.loop.clock() - described)
+        if self._bypass.covers(peer.id) and description["state"] == "up":
+            description["state"], description["reason"] = "bypassed", "switched off by an administrator"
+        return description
+
+    def _rpc_flows(self, params: dict[str, Any]) -> list[dict[str, Any]]:
+        limit = int(params.get("limit", 1000))
+        flows: list[dict[str, Any]] = []
+        for peer in self._peers.values():
+            for flow in peer.flows.values():
+                if len(flows) >= limit:
+                    return flows
+                flows.append(peer.describe_flow(flow))
+        return flows
+
+    def _rpc_reload(self, params: dict[str, Any]) -> dict[str, Any]:
+        try:
+            config = from_dict(params["config"], "the configuration from control")
+        except (KeyError, ConfigError) as error:
+            raise RpcError("bad_request", str(error)) from error
+        change = difference(self.config, config)
+        if change.restart:
+            raise RpcError(
+                "refused", f"{', '.join(change.restart)} can only be changed by a restart of the data plane"
+            )
+        gone = set(change.peers_removed) | set(change.peers_replaced)
+        new = set(change.peers_added) | set(change.peers_replaced)
+        for peer_id in gone & self._peers.keys():
+            self._drop_peer(peer_id, "the configuration has changed")
+        self.config = config
+        self._trust()
+        for peer_id in new:
+            self._add_peer(peer_id)
+        for peer_id in self._peers:
+            self._policies[peer_id] = policy.Policy(config, peer_id)
+            self._peers[peer_id].config = config.peer(peer_id) or self._peers[peer_id].config
+        self._update()
+        return {"changed": change.describe()}
+
+    def _rpc_bypass(self, params: dict[str, Any]) -> dict[str, Any]:
+        self._bypass = Bypass.from_dict(params)
+        self._update()
+        return {"bypass": self._bypass.describe()}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`branchline-data CONFIG`; exits 2 on a configuration error, 1 when something cannot be had."""
+    arguments = sys.argv[1:] if argv is None else argv
+    sys.setswitchinterval(SWITCH_S)
+    try:
+        plane = DataPlane(load(arguments[0]), Notifier())
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    except (OSError, NftError, ssl.SSLError) as error:
+        print(f"branchline-data: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: plane.loop.call_threadsafe(plane.stop))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # control reads the file and tells
+    try:
+        plane.start()
+    except (OSError, NftError) as error:
+        print(f"branchline-data: {error}", file=sys.stderr)  # noqa: T201
+        plane.stop()
+        return 1
+    gc.freeze()  # what is here now stays for good
+    plane.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

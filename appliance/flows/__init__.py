@@ -1,0 +1,1 @@
+"""Intercepted TCP flows: LAN socket ⇄ stream, policy and pass-through reasons."""

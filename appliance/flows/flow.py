@@ -1,0 +1,324 @@
+"""One intercepted TCP flow: its LAN socket on one side, a stream on the other.
+
+Both boxes run the same class: the branch's flow begins with an accepted socket, the far box's with a
+connection in progress. A flow ends in one of two ways: both directions reached their FIN, or a RST to the end
+host. SO_LINGER (1,0) is set from the start, so that the kernel says RST even if this process is killed; only an
+orderly end lifts it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import struct
+from collections import deque
+from typing import Protocol
+
+from appliance.flows.buffers import Buffers
+from appliance.flows.stream import ReceiveHalf, SendHalf
+from appliance.lanes.frames import FIN, MAX_BLOCK, Address
+from appliance.loop import READ, WRITE, Loop
+
+EXPRESS = 4096  # bytes of one turn that go as messages; what is longer is bulk
+QUIET_S = 0.05  # a pause that begins a new turn
+READY_BLOCKS = 2  # full buffers that may wait for the encoder
+READS = 4  # reads of one flow before others have their turn
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_ORDERLY_CLOSE = struct.pack("ii", 0, 0)
+
+
+class Carrier(Protocol):
+    """The peer that carries a flow's stream."""
+
+    loop: Loop
+    buffers: Buffers
+
+    @property
+    def rtt(self) -> float: ...
+
+    @property
+    def congested(self) -> bool: ...
+
+    def flow_message(self, flow: Flow, offset: int, flags: int, data: bytes) -> None: ...
+
+    def flow_bulk(self, flow: Flow) -> None: ...
+
+    def flow_credit(self, flow: Flow, credit: int) -> None: ...
+
+    def flow_refused(self, flow: Flow, errno: int) -> None: ...
+
+    def flow_finished(self, flow: Flow) -> None: ...
+
+    def flow_aborted(self, flow: Flow) -> None: ...
+
+
+class Flow:
+    def __init__(
+        self,
+        carrier: Carrier,
+        sock: socket.socket,
+        stream: int,
+        client: Address,
+        server: Address,
+        *,
+        connecting: bool,
+        credit: tuple[int, int],
+        domain: int,
+        store: bool,
+        rule: str,
+    ) -> None:
+        """`credit` is (what we may send, what the peer may send) before the first CREDIT, bytes."""
+        self.carrier = carrier
+        self.stream = stream
+        self.client = client
+        self.server = server
+        self.rule = rule
+        self.domain = domain
+        self.store = store
+        self.accepted = not connecting
+        self.began = carrier.loop.now
+        self.attained = 0  # original bytes that the bulk session has carried, for the scheduler
+        self.lan_in = self.lan_out = self.wan_in = self.wan_out = 0
+        self.queued = False  # waits in the scheduler
+        self.cut_at = 0.0  # when its last block was taken
+        self.sender = SendHalf(credit[0])
+        self.receiver = ReceiveHalf(credit[1])
+        self.closed = False
+        self.reason = ""  # why it was broken off
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._connecting = connecting
+        self._buffer: bytearray | None = None
+        self._filled = 0
+        self._full: deque[bytearray] = deque()
+        self._read_ended = False
+        self._write_ended = False
+        self._turn = 0
+        self._last_read = 0.0
+        self._out: deque[memoryview] = deque()
+        self._registered = True
+        self._mask = WRITE if connecting else READ
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        carrier.loop.register(self._fd, self._mask, self._ready)
+
+    @property
+    def state(self) -> str:
+        if self._connecting:
+            return "connecting"
+        if self._read_ended or self._write_ended:
+            return "half-closed"
+        return "open"
+
+    @property
+    def pending(self) -> int:
+        """Bytes read from the LAN that wait for the encoder."""
+        return len(self._full) * MAX_BLOCK + self._filled
+
+    def take_block(self) -> tuple[bytearray, int, int, bool]:
+        """The oldest waiting bytes: buffer, their count, their stream offset, and whether the stream ends behind."""
+        if self._full:
+            buffer, length = self._full.popleft(), MAX_BLOCK
+        else:
+            assert self._buffer is not None
+            buffer, length = self._buffer, self._filled
+            self._buffer, self._filled = None, 0
+        offset = self.sender.take(length)
+        fin = self._read_ended and not self.pending
+        if fin:
+            self.sender.ended = True
+        self.attained += length
+        self.cut_at = self.carrier.loop.now
+        return buffer, length, offset, fin
+
+    def block_sent(self) -> None:
+        """The block that was taken last is on its way: reading may go on."""
+        if not self.closed:
+            self._interest()
+            self._finish_if_done()
+
+    def deliver(self, offset: int, data: bytes | memoryview, fin: bool) -> None:
+        """Bytes from the peer; StreamError when they break the stream's rules."""
+        pieces = self.receiver.accept(offset, data, fin)
+        self._turn = 0
+        if self.closed:
+            return
+        out = self._out
+        waiting = bool(out)
+        out.extend(memoryview(piece) for piece in pieces)
+        if not waiting and not self._connecting:
+            self._write()
+
+    def grant(self, credit: int) -> None:
+        if self.sender.grant(credit) and not self.closed:
+            self._interest()
+
+    def abort(self, reason: str, *, tell: bool = True) -> None:
+        """Ends the flow with a RST to its end host."""
+        if self.closed:
+            return
+        self.reason = reason
+        self._close()
+        if tell:
+            self.carrier.flow_aborted(self)
+
+    def _ready(self, events: int) -> None:
+        if self._connecting:
+            self._connected()
+            return
+        if events & select.EPOLLERR:
+            error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self.abort(os.strerror(error))
+            return
+        if events & WRITE:
+            self._write()
+        if self.closed:
+            return
+        if self._mask & READ:
+            if events & (READ | select.EPOLLHUP):
+                self._read()
+        elif events & select.EPOLLHUP:
+            # Both directions are shut and bytes still wait for credit: epoll would report it for ever.
+            self.carrier.loop.unregister(self._fd)
+            self._registered = False
+
+    def _connected(self) -> None:
+        error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            self.refuse(error)
+            return
+        self._connecting = False
+        self._write()
+        if not self.closed:
+            self._interest()
+
+    def refuse(self, error: int) -> None:
+        """The far end host cannot be reached; `error` is an errno."""
+        self._close()
+        self.carrier.flow_refused(self, error)
+
+    def give_up(self) -> None:
+        """The time for connecting is over."""
+        if self._connecting and not self.closed:
+            self.refuse(errno.ETIMEDOUT)
+
+    def _read(self) -> None:
+        carrier = self.carrier
+        now = carrier.loop.now
+        if now - self._last_read > QUIET_S:
+            self._turn = 0
+        self._last_read = now
+        for _ in range(READS):
+            room = min(self.sender.room - self.pending, MAX_BLOCK - self._filled)
+            if room <= 0 or len(self._full) >= READY_BLOCKS:
+                break
+            if self._buffer is None:
+                self._buffer = carrier.buffers.take()
+            try:
+                count = self._sock.recv_into(memoryview(self._buffer)[self._filled :], room)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                self.abort(error.strerror or str(error))
+                return
+            if not count:
+                self._end_of_input()
+                break
+            self.lan_in += count
+            self._turn += count
+            if self._turn <= EXPRESS and not self.pending and not carrier.congested:
+                message = bytes(memoryview(self._buffer)[:count])
+                carrier.flow_message(self, self.sender.take(count), 0, message)
+                if count < room:
+                    break
+                continue
+            self._filled += count
+            if self._filled == MAX_BLOCK:
+                self._full.append(self._buffer)
+                self._buffer, self._filled = None, 0
+            if count < room:
+                break
+        if self._buffer is not None and not self._filled:
+            carrier.buffers.give(self._buffer)
+            self._buffer = None
+        if self.pending and not self.queued:
+            carrier.flow_bulk(self)
+        if not self.closed:
+            self._interest()
+
+    def _end_of_input(self) -> None:
+        self._read_ended = True
+        if not self.pending:
+            self.sender.ended = True
+            self.carrier.flow_message(self, self.sender.offset, FIN, b"")
+            self._finish_if_done()
+
+    def _write(self) -> None:
+        out = self._out
+        written = 0
+        try:
+            while out:
+                piece = out[0]
+                count = self._sock.send(piece)
+                written += count
+                if count < len(piece):
+                    out[0] = piece[count:]
+                    break
+                out.popleft()
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.abort(error.strerror or str(error))
+            return
+        if written:
+            self.lan_out += written
+            credit = self.receiver.consume(written, self.carrier.loop.now, self.carrier.rtt)
+            if credit is not None:
+                self.carrier.flow_credit(self, credit)
+        if not out and self.receiver.ended and not self._write_ended:
+            self._write_ended = True
+            with contextlib.suppress(OSError):  # the end host may have closed meanwhile: reading will tell
+                self._sock.shutdown(socket.SHUT_WR)
+            self._finish_if_done()
+        if not self.closed:
+            self._interest()
+
+    def _finish_if_done(self) -> None:
+        if self.sender.ended and self._write_ended and not self.closed:
+            with contextlib.suppress(OSError):
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ORDERLY_CLOSE)
+            self._close()
+            self.carrier.flow_finished(self)
+
+    def _interest(self) -> None:
+        reading = (
+            not self._read_ended
+            and len(self._full) < READY_BLOCKS
+            and self._filled < MAX_BLOCK
+            and self.sender.room > self.pending
+        )
+        wanted = (READ if reading else 0) | (WRITE if self._out or self._connecting else 0)
+        if not self._registered:
+            if wanted:
+                self._registered = True
+                self._mask = wanted
+                self.carrier.loop.register(self._fd, wanted, self._ready)
+        elif wanted != self._mask:
+            self._mask = wanted
+            self.carrier.loop.modify(self._fd, wanted)
+
+    def _close(self) -> None:
+        self.closed = True
+        if self._registered:
+            self.carrier.loop.unregister(self._fd)
+        self._sock.close()
+        for buffer in self._full:
+            self.carrier.buffers.give(buffer)
+        if self._buffer is not None:
+            self.carrier.buffers.give(self._buffer)
+        self._full.clear()
+        self._buffer, self._filled = None, 0
+        self._out.clear()

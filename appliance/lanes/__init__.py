@@ -1,0 +1,1 @@
+"""The long-lived authenticated sessions to a peer that carry every flow."""

@@ -1,0 +1,355 @@
+"""The bulk session: which flow's bytes are encoded next, and what becomes of the blocks that arrive.
+
+One block of a peer is encoded at a time, because the order of encoding is the order of the log. The next block
+is chosen only when the lane has room for it: the queue stays here, by flow, where the least served goes first.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Protocol
+
+import dedupe
+from appliance.flows.buffers import Buffers
+from appliance.lanes import frames
+from appliance.lanes.frames import FIN, ProtocolError
+from appliance.lanes.session import Sender
+from appliance.loop import Loop, Worker
+
+if TYPE_CHECKING:
+    from appliance.flows.flow import Flow
+    from appliance.lanes.lane import Lane
+
+HIGH_WATER = 192 * 1024  # bytes in the lane's queue that stop the encoder
+HELD_WIRE = 32 << 20  # bytes of unacknowledged frames
+HELD_BLOCKS = 512  # unacknowledged blocks, whose original bytes are kept for a NAK
+GATHER_S = 0.002  # a flow that has just given a block gathers this long for a fuller one
+GATHER_BYTES = 128 * 1024
+THREAD_BYTES = 32 * 1024  # literal bytes of the last block that make the next one worth a hand-over
+TRIES = 3  # to send a block that the peer cannot decode
+LATE_WINDOWS = 64  # of ended streams, whose last blocks may still be on their way
+_DOMAIN_SHIFT = 1
+DOMAINS = 128  # that a block's flags can name
+
+
+@dataclass
+class Sent:
+    """A block under way, with what a NAK needs."""
+
+    flow: Flow
+    block: dedupe.Block
+    buffer: bytearray | None
+    length: int
+    offset: int
+    flags: int
+    cache: dedupe.Cache
+    rejected: bool = False
+    tries: int = 1
+
+
+class BulkOwner(Protocol):
+    """The peer, as its bulk session sees it."""
+
+    loop: Loop
+    worker: Worker
+    buffers: Buffers
+
+    def cache(self, domain: int) -> dedupe.Cache: ...
+
+    def bulk_lane(self) -> Lane | None: ...
+
+    def flow(self, stream: int) -> Flow | None: ...
+
+    def bulk_frame(self, kind: int, body: bytes) -> None: ...
+
+    def bulk_took(self, work: int) -> None: ...
+
+    def bulk_violation(self, reason: str) -> None: ...
+
+    def bad_block(self, reason: str) -> None: ...
+
+
+class BulkSender:
+    """Chooses, encodes and sends; everything that is under way is in `session`."""
+
+    def __init__(self, owner: BulkOwner) -> None:
+        self._owner = owner
+        self.session: Sender[Sent] = Sender()
+        self._ready: list[tuple[int, int, Flow]] = []
+        self._order = count()
+        self._encoding = False
+        self._generation = 0
+        self._windows: dict[int, dedupe.EncodeWindow] = {}
+        self._unacknowledged = 0
+        self._pressure = 4  # how often of late the link, not the CPU, was the bottleneck
+        self._last_literal = 0
+
+    def offer(self, flow: Flow) -> None:
+        """`flow` has bytes for the encoder."""
+        if flow.queued:
+            return
+        flow.queued = True
+        wait = flow.cut_at + GATHER_S - self._owner.loop.now
+        if flow.attained and wait > 0 and flow.pending < GATHER_BYTES:
+            self._owner.loop.call_later(wait, lambda: self._enqueue(flow))
+        else:
+            self._enqueue(flow)
+
+    def _enqueue(self, flow: Flow) -> None:
+        heapq.heappush(self._ready, (flow.attained, next(self._order), flow))
+        self.pump()
+
+    def forget(self, stream: int) -> None:
+        self._windows.pop(stream, None)
+
+    def pump(self) -> None:
+        """Encodes while lane, peer and log have room."""
+        ready = self._ready
+        while ready and not self._encoding:
+            lane = self._owner.bulk_lane()
+            if (
+                lane is None
+                or lane.backlog >= HIGH_WATER
+                or self.session.held_bytes >= HELD_WIRE
+                or self._unacknowledged >= HELD_BLOCKS
+            ):
+                return
+            flow = ready[0][2]
+            if flow.closed or not flow.pending:
+                heapq.heappop(ready)
+                flow.queued = False
+                continue
+            cache = self._owner.cache(flow.domain)
+            if cache.room() < frames.MAX_BLOCK:
+                return
+            heapq.heappop(ready)
+            flow.queued = False
+            self._encode(flow, cache, lane)
+
+    def _encode(self, flow: Flow, cache: dedupe.Cache, lane: Lane) -> None:
+        buffer, length, offset, fin = flow.take_block()
+        self._pressure = min(self._pressure + 1, 8) if lane.blocked else max(self._pressure - 1, 0)
+        effort = dedupe.Effort.DENSE if self._pressure else dedupe.Effort.FAST
+        window = self._windows.get(flow.stream)
+        if window is None:
+            window = self._windows[flow.stream] = dedupe.EncodeWindow()
+        raw = memoryview(buffer)[:length]
+        flags = (FIN if fin else 0) | flow.domain << _DOMAIN_SHIFT
+        generation = self._generation
+
+        def job() -> dedupe.Block:
+            return cache.encode(raw, effort=effort, window=window, store=flow.store)
+
+        def done(block: dedupe.Block | None, error: Exception | None) -> None:
+            self._encoding = False
+            if generation != self._generation:
+                self._owner.buffers.give(buffer)
+                return
+            if block is None:
+                raise error or RuntimeError("the encoder gave no block")
+            self._last_literal = block.literal
+            self._send(Sent(flow, block, buffer, length, offset, flags, cache))
+            flow.block_sent()
+            self.pump()
+
+        if min(length, self._last_literal) >= THREAD_BYTES:
+            self._encoding = True
+            self._owner.worker.submit(job, done)
+            return
+        block = job()
+        self._last_literal = block.literal
+        self._send(Sent(flow, block, buffer, length, offset, flags, cache))
+        flow.block_sent()
+        if flow.pending and not flow.closed:
+            self.offer(flow)
+
+    def _send(self, sent: Sent) -> None:
+        frame = frames.block(sent.flow.stream, sent.offset, sent.flags, sent.block.wire)
+        sent.flow.wan_out += len(frame)
+        self.session.push(frame, sent)
+        self._unacknowledged += 1
+        lane = self._owner.bulk_lane()
+        if lane is not None:
+            lane.send(frame)
+        if sent.flow.pending and not sent.flow.closed:
+            self.offer(sent.flow)
+
+    def acknowledge(self, received: int) -> None:
+        """The peer has decoded and verified that many frames of this session. Raises SessionError."""
+        for sent in self.session.acknowledge(received):
+            self._unacknowledged -= 1
+            if not sent.rejected:
+                sent.cache.acknowledge(sent.block)
+            self._release(sent)
+        self.pump()
+
+    def rejected(self, number: int) -> Flow | None:
+        """The peer could not decode frame `number`: its bytes go again as literals; returns a flow given up."""
+        sent = self.session.token(number)
+        if sent is None or sent.rejected:
+            raise ProtocolError(f"NAK of frame {number}, which is no block under way")
+        sent.rejected = True
+        sent.cache.reject(sent.block)
+        self._windows.pop(sent.flow.stream, None)
+        if sent.flow.closed or sent.buffer is None:
+            return None
+        if sent.tries == TRIES:
+            return sent.flow
+        raw = memoryview(sent.buffer)[: sent.length]
+        block = sent.cache.encode(
+            raw, effort=dedupe.Effort.RAW, window=None, store=sent.flow.store, literal=True
+        )
+        again = Sent(
+            sent.flow,
+            block,
+            sent.buffer,
+            sent.length,
+            sent.offset,
+            sent.flags,
+            sent.cache,
+            tries=sent.tries + 1,
+        )
+        sent.buffer = None
+        self._send(again)
+        return None
+
+    def say(self, frame: bytes) -> None:
+        """A frame that keeps its place among the blocks."""
+        self.session.push(frame)
+        lane = self._owner.bulk_lane()
+        if lane is not None:
+            lane.send(frame)
+
+    def reset(self) -> None:
+        """The association has ended: nothing that is under way will be acknowledged."""
+        self._generation += 1
+        for sent in self.session.acknowledge(self.session.sent):
+            self._release(sent)
+        self.session = Sender()
+        self._ready.clear()
+        self._windows.clear()
+        self._unacknowledged = 0
+
+    def _release(self, sent: Sent) -> None:
+        if sent.buffer is not None:
+            self._owner.buffers.give(sent.buffer)
+            sent.buffer = None
+
+
+class BulkReceiver:
+    """Decodes the blocks of the bulk session in their order and hands the bytes to the flows."""
+
+    QUEUE = 4 << 20  # wire bytes waiting for the decoder at which the lane is paused
+
+    def __init__(self, owner: BulkOwner) -> None:
+        self._owner = owner
+        self._queue: deque[tuple[int, bytes]] = deque()
+        self._queued = 0
+        self._decoding = False
+        self._generation = 0
+        self._windows: dict[int, dedupe.DecodeWindow] = {}
+        self._late: OrderedDict[int, dedupe.DecodeWindow] = OrderedDict()
+
+    def take(self, kind: int, body: bytes) -> None:
+        """A frame of the bulk session. Raises ProtocolError."""
+        if self._decoding or self._queue:
+            self._queue.append((kind, body))
+            self._queued += len(body)
+            if self._queued > self.QUEUE:
+                self._pause(True)
+        else:
+            self._process(kind, body)
+
+    def forget(self, stream: int) -> None:
+        """The stream has ended here; blocks of it may still be under way, and the log needs them."""
+        window = self._windows.pop(stream, None)
+        if window is not None:
+            self._late[stream] = window
+            if len(self._late) > LATE_WINDOWS:
+                self._late.popitem(last=False)
+
+    def reset(self) -> None:
+        self._generation += 1
+        self._queue.clear()
+        self._queued = 0
+        self._windows.clear()
+        self._late.clear()
+
+    def _process(self, kind: int, body: bytes) -> None:
+        if kind != frames.Kind.BLOCK:
+            self._owner.bulk_frame(kind, body)
+            self._owner.bulk_took(0)
+            return
+        stream, offset, flags, wire = frames.read_data(body)
+        cache = self._owner.cache(flags >> _DOMAIN_SHIFT & (DOMAINS - 1))
+        window = self._windows.get(stream) or self._late.get(stream)
+        if window is None:
+            window = dedupe.DecodeWindow()
+            (self._windows if self._owner.flow(stream) else self._late)[stream] = window
+        generation = self._generation
+
+        def job() -> bytes:
+            return cache.decode(wire, window=window, limit=frames.MAX_BLOCK)
+
+        def done(raw: bytes | None, error: Exception | None) -> None:
+            if generation == self._generation:
+                self._decoded(stream, offset, flags, len(body), raw, error)
+
+        if len(wire) < THREAD_BYTES:
+            self._now(job, done)
+            return
+
+        def back(raw: bytes | None, error: Exception | None) -> None:
+            self._decoding = False
+            done(raw, error)
+            self._drain()
+
+        self._decoding = True
+        self._owner.worker.submit(job, back)
+
+    @staticmethod
+    def _now(job: Callable[[], bytes], done: Callable[[bytes | None, Exception | None], None]) -> None:
+        try:
+            raw = job()
+        except dedupe.BadBlock as error:
+            done(None, error)
+        else:
+            done(raw, None)
+
+    def _decoded(
+        self, stream: int, offset: int, flags: int, size: int, raw: bytes | None, error: Exception | None
+    ) -> None:
+        owner = self._owner
+        flow = owner.flow(stream)
+        if raw is None:
+            if not isinstance(error, dedupe.BadBlock):
+                raise error or RuntimeError("the decoder gave no bytes")
+            self._windows.pop(stream, None)
+            owner.bad_block(str(error))
+            owner.bulk_took(0)
+            return
+        if flow is not None:
+            flow.wan_in += size
+            flow.deliver(offset, raw, bool(flags & FIN))
+        owner.bulk_took(len(raw))
+
+    def _drain(self) -> None:
+        try:
+            while self._queue and not self._decoding:
+                kind, body = self._queue.popleft()
+                self._queued -= len(body)
+                self._process(kind, body)
+        except ProtocolError as error:
+            self._owner.bulk_violation(str(error))
+            return
+        if self._queued <= self.QUEUE // 2:
+            self._pause(False)
+
+    def _pause(self, paused: bool) -> None:
+        lane = self._owner.bulk_lane()
+        if lane is not None:
+            lane.pause(paused)

@@ -1,0 +1,255 @@
+"""One TLS connection to a peer: bytes in, frames out, and a short queue of its own.
+
+The queue in the kernel is kept small (TCP_NOTSENT_LOWAT), so that what waits, waits here, where an urgent frame
+can still choose its place and the codec can see that the link is the bottleneck.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import ssl
+from collections import deque
+from typing import Protocol
+
+from appliance.lanes.frames import FrameReader, ProtocolError
+from appliance.loop import READ, Loop, mask
+
+HANDSHAKE_S = 5.0
+RECORD = 16 * 1024  # the most that one TLS record carries
+CHUNK = 4 * RECORD  # given to TLS in one call
+NOTSENT_LOWAT = 64 * 1024
+READS = 32  # TLS records taken in one round before others have their turn
+LOW_WATER = 64 * 1024  # a backlog below it asks the sender for more
+
+_WAIT = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class Owner(Protocol):
+    """Who is told what happens on a lane."""
+
+    def lane_secure(self, lane: Lane, /) -> None: ...
+
+    def lane_frame(self, lane: Lane, kind: int, body: bytes, /) -> None: ...
+
+    def lane_drained(self, lane: Lane, /) -> None: ...
+
+    def lane_lost(self, lane: Lane, reason: str, /) -> None: ...
+
+
+class Lane:
+    """Begins with a TCP connection (perhaps still in progress); `lane_lost` is called exactly once, at its end."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        context: ssl.SSLContext,
+        owner: Owner,
+        *,
+        dialler: bool,
+        remote: str,
+    ) -> None:
+        self.owner = owner
+        self.remote = remote
+        self.dialler = dialler
+        self.role = -1  # set by the HELLO
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.backlog = 0  # bytes given to `send` that the kernel has not taken
+        self.blocked = False  # the kernel takes no more for now: the link is the bottleneck
+        self.opened = loop.now
+        self.closed = False
+        self.certificate = b""
+        self._loop = loop
+        self._context = context
+        self._tcp = sock
+        self._tls: ssl.SSLSocket | None = None
+        self._fd = sock.fileno()
+        self._secure = False
+        self._paused = False
+        self._out: deque[bytes] = deque()
+        self._pending: memoryview | None = None
+        self._flushing = False
+        self._frames = FrameReader()
+        self._handshake_timer = loop.call_later(HANDSHAKE_S, self._too_slow)
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
+        loop.register(self._fd, mask(not dialler, dialler), self._handshake)
+
+    @property
+    def secure(self) -> bool:
+        return self._secure
+
+    def send(self, frame: bytes) -> None:
+        """Queues a frame; everything queued in one round leaves together."""
+        self._out.append(frame)
+        self.backlog += len(frame)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.at_end(self._flush)
+
+    def accept_frames(self, limit: int) -> None:
+        """Raises the limit for one frame once the peer has introduced itself."""
+        self._frames.limit = limit
+
+    def pause(self, paused: bool) -> None:
+        """Stops reading (the peer is slowed down by TCP) or goes on."""
+        if paused != self._paused and not self.closed and self._secure:
+            self._paused = paused
+            self._loop.modify(self._fd, mask(not paused, self.blocked))
+            if not paused:
+                self._loop.at_end(self._read)
+
+    def close(self, reason: str, *, tell: bool = True) -> None:
+        """Ends the lane at once; `tell=False` when its owner already knows."""
+        if self.closed:
+            return
+        self.closed = True
+        self._handshake_timer.cancel()
+        self._loop.unregister(self._fd)
+        if self._tls is not None and self._secure and not self.blocked:
+            with contextlib.suppress(OSError):
+                self._tls.setblocking(False)
+                while self._fill():
+                    self._tls.send(self._pending or b"")
+                    self._pending = None
+        (self._tls or self._tcp).close()
+        self._out.clear()
+        self._pending = None
+        self.backlog = 0
+        if tell:
+            self.owner.lane_lost(self, reason)
+
+    def _too_slow(self) -> None:
+        self.close(f"no TLS session with {self.remote} within {HANDSHAKE_S:.0f} s")
+
+    def _handshake(self, _events: int) -> None:
+        try:
+            if self._tls is None:
+                error = self._tcp.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if error:
+                    raise OSError(error, os.strerror(error))
+                self._tls = self._context.wrap_socket(
+                    self._tcp, server_side=not self.dialler, do_handshake_on_connect=False
+                )
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._loop.modify(self._fd, READ)
+            return
+        except ssl.SSLWantWriteError:
+            self._loop.modify(self._fd, select.EPOLLOUT)
+            return
+        except (OSError, ValueError) as error:
+            self.close(_tls_reason(error))
+            return
+        self._handshake_timer.cancel()
+        self._secure = True
+        self.certificate = self._tls.getpeercert(binary_form=True) or b""
+        self._loop.unregister(self._fd)
+        self._loop.register(self._fd, READ, self._ready)
+        self.owner.lane_secure(self)
+        if not self.closed:
+            self._read()
+
+    def _ready(self, events: int) -> None:
+        if events & select.EPOLLOUT:
+            self._flush()
+        if events & ~select.EPOLLOUT and not self.closed:
+            if self._paused:
+                if events & (select.EPOLLERR | select.EPOLLHUP):
+                    self.close("the connection broke")
+                return
+            self._read()
+
+    def _read(self) -> None:
+        tls, reader = self._tls, self._frames
+        if self.closed or tls is None or self._paused:
+            return
+        try:
+            for _ in range(READS):
+                count = tls.recv_into(reader.space())
+                if not count:
+                    self.close("the peer closed the connection")
+                    return
+                self.bytes_in += count
+                for kind, body in reader.received(count):
+                    self.owner.lane_frame(self, kind, body)
+                    if self.closed:
+                        return
+                if self._paused:
+                    return
+        except _WAIT:
+            return
+        except ProtocolError as error:
+            self.close(f"protocol: {error}")
+            return
+        except OSError as error:
+            self.close(_tls_reason(error))
+            return
+        # Records may wait inside TLS, where epoll cannot see them.
+        self._loop.at_end(self._read)
+
+    def _fill(self) -> bool:
+        """Makes the next chunk of what is queued; small frames share a record."""
+        if self._pending is not None:
+            return True
+        out = self._out
+        if not out:
+            return False
+        chunk = out.popleft()
+        if out and len(chunk) < CHUNK:
+            parts, size = [chunk], len(chunk)
+            while out and size < CHUNK:
+                size += len(out[0])
+                parts.append(out.popleft())
+            chunk = b"".join(parts)
+        self._pending = memoryview(chunk)
+        return True
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self.closed or not self._secure or self._tls is None:
+            return
+        blocked = False
+        try:
+            while self._fill():
+                pending = self._pending
+                assert pending is not None
+                count = self._tls.send(pending)
+                self.bytes_out += count
+                self.backlog -= count
+                self._pending = pending[count:] if count < len(pending) else None
+        except _WAIT:
+            blocked = True
+        except OSError as error:
+            self.close(_tls_reason(error))
+            return
+        if blocked != self.blocked:
+            self.blocked = blocked
+            self._loop.modify(self._fd, mask(not self._paused, blocked))
+        if self.backlog <= LOW_WATER:
+            self.owner.lane_drained(self)
+
+
+_TCP_NOTSENT_LOWAT = 25
+
+
+def _tls_reason(error: Exception) -> str:
+    """What went wrong, for a person: OpenSSL's words say little of pinned keys."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "key: the other side's key is not one that is pinned here"
+    text = str(error)
+    if (
+        "UNKNOWN_CA" in text
+        or "BAD_CERTIFICATE" in text
+        or "CERTIFICATE_UNKNOWN" in text
+        or "CERTIFICATE_REQUIRED" in text
+    ):
+        return "key: the other side does not accept this box's key"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or text}"
+    return text

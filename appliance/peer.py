@@ -1,0 +1,456 @@
+"""All state of one peer: its association, sessions, chunk caches and flows.
+
+Nothing here is shared with another peer but the loop, the codec's thread and the pool of read buffers, so that
+peers can be spread over several processes.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import ssl
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import dedupe
+from appliance.config.schema import Limits
+from appliance.config.schema import Peer as PeerConfig
+from appliance.events import Severity
+from appliance.flows import policy
+from appliance.flows.buffers import Buffers
+from appliance.flows.flow import Flow
+from appliance.flows.stream import FIRST_CREDIT
+from appliance.lanes import frames
+from appliance.lanes.attachment import Attachment
+from appliance.lanes.bulk import DOMAINS, BulkReceiver, BulkSender
+from appliance.lanes.frames import FIN, Address, Hello, Kind, Open, ProtocolError
+from appliance.lanes.link import Link, Role
+from appliance.lanes.session import Receiver, Sender
+from appliance.loop import Loop, Timer, Worker
+
+if TYPE_CHECKING:
+    import socket
+
+    from appliance.lanes.lane import Lane
+
+ACK_S = 0.04  # an acknowledgement waits this long for a frame that takes it along
+EXPRESS_HELD = 8 << 20  # bytes of unacknowledged messages at which flows wait
+MOST_DOMAINS = 8  # cache domains that one peer may use
+
+
+class Box(Protocol):
+    """What the peers of a data plane share."""
+
+    loop: Loop
+    worker: Worker
+    buffers: Buffers
+    incarnation: int
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def heartbeat(self) -> float: ...
+
+    @property
+    def prefixes(self) -> tuple[policy.Network, ...]: ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+    def emit(self, kind: str, severity: Severity, subject: str, text: str, evidence: dict[str, Any]) -> None: ...
+
+    def peer_changed(self, peer: Peer) -> None: ...
+
+    def dial(self, client: Address, server: Address, source: Literal["client", "box"]) -> socket.socket: ...
+
+    def refuse(self, server: Address) -> None: ...
+
+
+class Peer:
+    def __init__(self, box: Box, config: PeerConfig, context: ssl.SSLContext) -> None:
+        self.box = box
+        self.config = config
+        self.id = str(config.id)
+        self.loop = box.loop
+        self.worker = box.worker
+        self.buffers = box.buffers
+        self.flows: dict[int, Flow] = {}
+        self.finished = {"flows": 0, "aborted": 0, "lan_in": 0, "lan_out": 0}
+        self.bad_blocks = 0
+        dial = tuple((str(end.host), end.port) for end in config.dial)
+        link = Link(box.id, box.incarnation, self.id, bool(dial))
+        self.attachment = Attachment(box.loop, link, self, dial, context, box.heartbeat)
+        self._caches: dict[int, dedupe.Cache] = {}
+        self._express: Sender[bytes] = Sender()
+        self._received = {role: Receiver() for role in Role}
+        self._ack_timers: dict[Role, Timer] = {}
+        self._bulk = BulkSender(self)
+        self._blocks = BulkReceiver(self)
+        self._next_stream = 0 if dial else 1
+        self._opened_by_peer = -1
+        self._credit = FIRST_CREDIT
+        self._expiry: Timer | None = None
+
+    @property
+    def rtt(self) -> float:
+        return self.attachment.rtt
+
+    def start(self) -> None:
+        self.attachment.start()
+
+    def close(self, reason: str) -> None:
+        for flow in list(self.flows.values()):
+            flow.abort(reason, tell=False)
+        self.attachment.close(reason)
+        for timer in self._ack_timers.values():
+            timer.cancel()
+
+    def accept(self, sock: socket.socket, client: Address, server: Address, rule: policy.Match) -> None:
+        """A flow that was intercepted here: opens its stream without waiting for the far side."""
+        stream = self._next_stream
+        self._next_stream += 2
+        self._send(frames.open_stream(Open(stream, client, server, rule.domain, rule.store)))
+        self.flows[stream] = Flow(
+            self,
+            sock,
+            stream,
+            client,
+            server,
+            connecting=False,
+            credit=(self._credit, FIRST_CREDIT),
+            domain=rule.domain,
+            store=rule.store,
+            rule=rule.name,
+        )
+
+    # What a flow asks of its carrier.
+
+    @property
+    def congested(self) -> bool:
+        """So many messages are unacknowledged that no flow should send more."""
+        return self._express.held_bytes > EXPRESS_HELD
+
+    def flow_message(self, flow: Flow, offset: int, flags: int, data: bytes) -> None:
+        frame = frames.data(flow.stream, offset, flags, dedupe.pack(data) if data else b"")
+        flow.wan_out += len(frame)
+        self._send(frame)
+
+    def flow_bulk(self, flow: Flow) -> None:
+        self._bulk.offer(flow)
+
+    def flow_credit(self, flow: Flow, credit: int) -> None:
+        self._send(frames.credit(flow.stream, credit))
+
+    def flow_refused(self, flow: Flow, number: int) -> None:
+        self._send(frames.failed(flow.stream, number))
+        self._forget(flow, "aborted")
+
+    def flow_finished(self, flow: Flow) -> None:
+        self._forget(flow, "flows")
+
+    def flow_aborted(self, flow: Flow) -> None:
+        self._send(frames.reset(flow.stream))
+        self._forget(flow, "aborted")
+
+    def _forget(self, flow: Flow, outcome: str) -> None:
+        if self.flows.pop(flow.stream, None) is not None:
+            self.finished[outcome] += 1
+            self.finished["lan_in"] += flow.lan_in
+            self.finished["lan_out"] += flow.lan_out
+            self._bulk.forget(flow.stream)
+            self._blocks.forget(flow.stream)
+
+    def _send(self, frame: bytes) -> None:
+        self._express.push(frame)
+        lane = self.attachment.lanes.get(Role.EXPRESS)
+        if lane is not None:
+            received = self._received[Role.EXPRESS]
+            if received.pending:
+                lane.send(frames.ack(received.announce()))
+            lane.send(frame)
+
+    # What the lanes tell.
+
+    def greeting(self, role: Role) -> Hello:
+        return Hello(
+            version=0,
+            oldest=0,
+            box="",
+            incarnation=0,
+            association=[],
+            role=int(role),
+            received=self._received[role].arrived,
+            prefixes=[str(prefix) for prefix in self.box.prefixes],
+            offers={str(domain): cache.offer() for domain, cache in self._caches.items()},
+            credit=FIRST_CREDIT,
+        )
+
+    def begin(self, hello: Hello) -> None:
+        """A new association: whatever there was before is over."""
+        self.end("a new association has begun")
+        self._credit = max(0, min(hello.credit, FIRST_CREDIT))
+        for domain in {*hello.offers, *map(str, self._caches)}:
+            if not domain.isdigit():
+                raise ProtocolError(f"{domain!r} names no cache domain")
+            try:
+                self.cache(int(domain)).accept(hello.offers.get(domain, b""))
+            except dedupe.OfferError as error:
+                raise ProtocolError(f"the peer's list of cached ranges: {error}") from error
+
+    def resume(self, role: Role, received: int) -> list[bytes]:
+        sender = self._express if role is Role.EXPRESS else self._bulk.session
+        return list(sender.resume(received))
+
+    def end(self, reason: str) -> None:
+        self.worker.drain()  # a block in the codec's hands belongs to the old logs
+        for flow in list(self.flows.values()):
+            flow.abort(reason, tell=False)
+            self._forget(flow, "aborted")
+        self._express = Sender()
+        self._received = {role: Receiver() for role in Role}
+        self._bulk.reset()
+        self._blocks.reset()
+        self._opened_by_peer = -1
+
+    def changed(self, state: str, reason: str) -> None:
+        severity: Severity = "info" if state == "up" else "warning"
+        text = f"peer {self.id} is {state}" + (f": {reason}" if reason else "")
+        evidence = {"flows": len(self.flows), "rtt_s": self.rtt}
+        self.box.emit(f"peer.{state}", severity, self.id, text, evidence)
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        if state != "up":
+            hold = float(self.box.limits.stream_hold)
+            self._expiry = self.loop.call_later(
+                hold, lambda: self.attachment.expire(f"no lane for {hold:.0f} s")
+            )
+        self.box.peer_changed(self)
+
+    def warn(self, kind: str, text: str, evidence: dict[str, object]) -> None:
+        self.box.emit(kind, "warning", self.id, f"peer {self.id}: {text}", evidence)
+
+    def drained(self, role: Role) -> None:
+        if role is Role.BULK:
+            self._bulk.pump()
+
+    def take(self, role: Role, kind: int, body: bytes) -> None:
+        if kind == Kind.ACK:
+            received = frames.read_numbers(body, 1)[0]
+            if role is Role.BULK:
+                self._bulk.acknowledge(received)
+            else:
+                self._express.acknowledge(received)
+            return
+        self._received[role].arrived += 1
+        if role is Role.BULK:
+            self._blocks.take(kind, body)
+        else:
+            self._frame(kind, body)
+            self._took(role, len(body))
+
+    def _took(self, role: Role, work: int) -> None:
+        received = self._received[role]
+        if received.took(work):
+            self._acknowledge(role)
+        elif role not in self._ack_timers:
+            self._ack_timers[role] = self.loop.call_later(ACK_S, lambda: self._acknowledge(role))
+
+    def _acknowledge(self, role: Role) -> None:
+        timer = self._ack_timers.pop(role, None)
+        if timer is not None:
+            timer.cancel()
+        received = self._received[role]
+        if received.pending:
+            self.attachment.send(role, frames.ack(received.announce()))
+
+    # Frames of the sessions.
+
+    def _frame(self, kind: int, body: bytes) -> None:
+        if kind == Kind.DATA:
+            stream, offset, flags, payload = frames.read_data(body)
+            try:
+                data = dedupe.unpack(payload, frames.MAX_BLOCK) if payload else b""
+            except dedupe.BadBlock as error:
+                raise ProtocolError(f"a message on stream {stream}: {error}") from error
+            flow = self.flows.get(stream)
+            if flow is not None:
+                flow.wan_in += len(body)
+                flow.deliver(offset, data, bool(flags & FIN))
+        elif kind == Kind.CREDIT:
+            stream, credit = frames.read_numbers(body, 2)
+            flow = self.flows.get(stream)
+            if flow is not None:
+                flow.grant(credit)
+        elif kind == Kind.OPEN:
+            self._open(frames.read_open(body))
+        elif kind == Kind.RESET:
+            flow = self.flows.get(frames.read_numbers(body, 1)[0])
+            if flow is not None:
+                flow.abort("the peer's end host broke it off", tell=False)
+                self._forget(flow, "aborted")
+        elif kind == Kind.FAILED:
+            self._failed(*frames.read_numbers(body, 2))
+        else:
+            raise ProtocolError(f"{Kind(kind).name} does not belong to the express session")
+
+    def _open(self, message: Open) -> None:
+        stream = message.stream
+        if stream % 2 == self._next_stream % 2 or stream <= self._opened_by_peer:
+            raise ProtocolError(f"OPEN of stream {stream}, which is not the peer's to open")
+        if message.domain >= DOMAINS:
+            raise ProtocolError(f"OPEN in cache domain {message.domain}, the last is {DOMAINS - 1}")
+        self._opened_by_peer = stream
+        reason = self._objection(message)
+        if reason:
+            self.box.emit(
+                "flow.refused",
+                "warning",
+                self.id,
+                reason,
+                {"client": message.client, "server": message.server},
+            )
+            self._send(frames.failed(stream, errno.EACCES))
+            return
+        if len(self.flows) >= self.box.limits.flows:
+            self._send(frames.failed(stream, errno.EAGAIN))
+            return
+        try:
+            sock = self.box.dial(message.client, message.server, self.config.source)
+        except OSError as error:
+            self._send(frames.failed(stream, error.errno or errno.EIO))
+            return
+        flow = Flow(
+            self,
+            sock,
+            stream,
+            message.client,
+            message.server,
+            connecting=True,
+            credit=(self._credit, FIRST_CREDIT),
+            domain=message.domain,
+            store=message.store,
+            rule="",
+        )
+        self.flows[stream] = flow
+        timeout = float(self.box.limits.open_timeout)
+        self.loop.call_later(timeout, flow.give_up)
+
+    def _objection(self, message: Open) -> str:
+        """Why this box will not open that connection; a peer reaches this site's hosts and no others."""
+        server = ipaddress.ip_address(message.server[0])
+        client = ipaddress.ip_address(message.client[0])
+        if message.layers:
+            return f"peer {self.id} asks for layers {message.layers}, which this version does not have"
+        if not any(server in prefix for prefix in self.box.prefixes):
+            return f"peer {self.id} asks for {server}, which is outside this site's prefixes"
+        if not any(client in prefix.network for prefix in self.config.prefixes):
+            return f"peer {self.id} speaks for {client}, which is outside its own prefixes"
+        return ""
+
+    def _failed(self, stream: int, number: int) -> None:
+        flow = self.flows.get(stream)
+        if flow is None:
+            return
+        # First the set that lets the retry through, then the RST that causes the retry.
+        self.box.refuse(flow.server)
+        flow.abort(f"the far side could not connect (error {number})", tell=False)
+        self._forget(flow, "aborted")
+
+    # What the bulk session asks of its owner.
+
+    def cache(self, domain: int) -> dedupe.Cache:
+        cache = self._caches.get(domain)
+        if cache is None:
+            if domain >= DOMAINS or len(self._caches) >= MOST_DOMAINS:
+                raise ProtocolError(f"cache domain {domain}: {MOST_DOMAINS} are in use already")
+            cache = self._caches[domain] = dedupe.Cache(capacity=int(self.config.cache))
+            cache.accept(b"")
+        return cache
+
+    def bulk_lane(self) -> Lane | None:
+        return self.attachment.lanes.get(Role.BULK)
+
+    def flow(self, stream: int) -> Flow | None:
+        return self.flows.get(stream)
+
+    def bulk_frame(self, kind: int, body: bytes) -> None:
+        if kind != Kind.NAK:
+            raise ProtocolError(f"{Kind(kind).name} does not belong to the bulk session")
+        flow = self._bulk.rejected(frames.read_numbers(body, 1)[0])
+        if flow is not None:
+            self.box.emit(
+                "flow.undecodable", "error", self.id, f"the peer could not decode stream {flow.stream}", {}
+            )
+            flow.abort("the peer could not decode it")
+
+    def bulk_took(self, work: int) -> None:
+        self._took(Role.BULK, work)
+
+    def bulk_violation(self, reason: str) -> None:
+        lane = self.bulk_lane()
+        if lane is not None:
+            lane.close(f"protocol: {reason}")
+
+    def bad_block(self, reason: str) -> None:
+        number = self._received[Role.BULK].received
+        self.bad_blocks += 1
+        self.box.emit(
+            "codec.bad_block", "error", self.id, f"a block of peer {self.id} was not accepted: {reason}", {}
+        )
+        self._bulk.say(frames.nak(number))
+
+    # What people see.
+
+    def describe(self) -> dict[str, Any]:
+        """The peer as `branchline peers` shows it; `since` is in the loop's time, rates in bytes."""
+        attachment = self.attachment
+        lanes = [
+            {
+                "name": role.name.lower(),
+                "remote": lane.remote,
+                "bytes_in": lane.bytes_in,
+                "bytes_out": lane.bytes_out,
+                "backlog": lane.backlog,
+            }
+            for role, lane in sorted(attachment.lanes.items())
+        ]
+        hello = attachment.hello
+        return {
+            "id": self.id,
+            "state": attachment.state,
+            "reason": attachment.reason if attachment.state != "up" else "",
+            "since": attachment.since,
+            "rtt_s": attachment.rtt,
+            "lanes": lanes,
+            "prefixes": [str(prefix) for prefix in self.config.prefixes],
+            "announced": hello.prefixes if hello else [],
+            "version": attachment.link.peer_version,
+            "incarnation": attachment.link.peer_incarnation,
+            "streams": len(self.flows),
+            "finished": self.finished["flows"],
+            "aborted": self.finished["aborted"],
+            "bad_blocks": self.bad_blocks,
+            "lan_in": self.finished["lan_in"] + sum(flow.lan_in for flow in self.flows.values()),
+            "lan_out": self.finished["lan_out"] + sum(flow.lan_out for flow in self.flows.values()),
+            "wan_in": attachment.lost_bytes[0] + sum(lane.bytes_in for lane in attachment.lanes.values()),
+            "wan_out": attachment.lost_bytes[1] + sum(lane.bytes_out for lane in attachment.lanes.values()),
+        }
+
+    def describe_flow(self, flow: Flow) -> dict[str, Any]:
+        """A flow as `branchline flows` shows it."""
+        return {
+            "client": list(flow.client),
+            "server": list(flow.server),
+            "peer": self.id,
+            "kind": "optimised",
+            "reason": "",
+            "side": "client" if flow.accepted else "server",
+            "state": flow.state,
+            "rule": flow.rule,
+            "age_s": self.loop.now - flow.began,
+            "lan_in": flow.lan_in,
+            "lan_out": flow.lan_out,
+            "wan_in": flow.wan_in,
+            "wan_out": flow.wan_out,
+        }

@@ -1,0 +1,112 @@
+"""The data plane's local socket: `rpc.ServerSide` on the data plane's own loop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from appliance.loop import READ, Loop, mask
+from appliance.rpc import Handler, Request, ServerSide, encode_event
+
+MOST_OUTPUT = 8 << 20  # bytes that a slow reader may let pile up before it is dropped
+
+
+class RpcServer:
+    """Serves `handlers` at `path` (mode 0600); `publish` goes to whoever has called `subscribe`."""
+
+    def __init__(self, loop: Loop, path: Path, handlers: Mapping[str, Handler]) -> None:
+        self._loop = loop
+        self._path = path
+        self._handlers = dict(handlers)
+        self._connections: set[_Connection] = set()
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()  # of a process that was killed; the supervisor runs one at a time
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        old = os.umask(0o177)
+        try:
+            self._listener.bind(str(path))
+        finally:
+            os.umask(old)
+        self._listener.listen(16)
+        loop.register(self._listener.fileno(), READ, self._accept)
+
+    def publish(self, event: object) -> None:
+        line = encode_event(event)
+        for connection in list(self._connections):
+            if connection.subscribed:
+                connection.send(line)
+
+    def close(self) -> None:
+        for connection in list(self._connections):
+            connection.close()
+        self._loop.unregister(self._listener.fileno())
+        self._listener.close()
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+
+    def _accept(self, _events: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            sock, _ = self._listener.accept()
+            self._connections.add(_Connection(self._loop, sock, self._handlers, self._connections))
+
+
+class _Connection:
+    def __init__(
+        self, loop: Loop, sock: socket.socket, handlers: Mapping[str, Handler], siblings: set[_Connection]
+    ) -> None:
+        self.subscribed = False
+        self._loop = loop
+        self._sock = sock
+        self._siblings = siblings
+        self._side = ServerSide()
+        self._output = bytearray()
+        self._handlers: dict[str, Handler] = {**handlers, "subscribe": self._subscribe}
+        sock.setblocking(False)
+        loop.register(sock.fileno(), READ, self._ready)
+
+    def send(self, data: bytes) -> None:
+        self._output += data
+        self._write()
+
+    def close(self) -> None:
+        self._siblings.discard(self)
+        self._loop.unregister(self._sock.fileno())
+        self._sock.close()
+
+    def _subscribe(self, _params: dict[str, object]) -> dict[str, object]:
+        self.subscribed = True
+        return {}
+
+    def _ready(self, events: int) -> None:
+        if events & READ:
+            try:
+                data = self._sock.recv(64 * 1024)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self.close()
+                return
+            requests: list[Request] = self._side.receive(data)
+            for request in requests:
+                self._side.answer(request, self._handlers)
+            self._output += self._side.take_output()
+        self._write()
+
+    def _write(self) -> None:
+        try:
+            while self._output:
+                del self._output[: self._sock.send(self._output)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.close()
+            return
+        if len(self._output) > MOST_OUTPUT or (self._side.closing and not self._output):
+            self.close()
+            return
+        self._loop.modify(self._sock.fileno(), mask(True, bool(self._output)))
