@@ -1,0 +1,148 @@
+"""Why a flow was left alone: the numbered table behind every pass-through.
+
+The number is what the kernel keeps (bits 8-15 of the conntrack mark, see `appliance.intercept.marks`), so
+numbers are never reused. `cause` completes "passed through because ..."; `remedy` tells an administrator
+what to do, or that there is nothing to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One row: `number` 0-255, `name` as it appears in JSON, `cause` and `remedy` for people."""
+
+    number: int
+    name: str
+    cause: str
+    remedy: str
+
+
+DATA_PLANE_DOWN: Final = 0
+NOT_A_PEER: Final = 1
+NEVER_PORT: Final = 2
+TCP_OPTION: Final = 3
+REFUSED: Final = 4
+RULE_PASS: Final = 5
+UNKNOWN_DESTINATION: Final = 6
+PEER_DOWN: Final = 7
+BYPASS: Final = 8
+HEARTBEAT_LATE: Final = 9
+OLDER_FLOW: Final = 10
+LIMIT: Final = 11
+LINK_LOCAL: Final = 12
+OWN_PORT: Final = 13
+STALE_TUPLE: Final = 14
+PEER_VERSION: Final = 15
+
+REASONS: Final[tuple[Reason, ...]] = (
+    Reason(
+        DATA_PLANE_DOWN,
+        "data_plane_down",
+        "the data plane was not running when the flow began",
+        "See `branchline status` and the events for why it stopped; flows opened after its return are optimised.",
+    ),
+    Reason(
+        NOT_A_PEER,
+        "not_a_peer",
+        "the destination is in no peer's prefixes",
+        "Add the destination's prefix to the peer that serves it, if there is one.",
+    ),
+    Reason(
+        NEVER_PORT,
+        "never_port",
+        "the port carries a routing protocol, whose neighbours must see each other",
+        "Nothing to do.",
+    ),
+    Reason(
+        TCP_OPTION,
+        "tcp_option",
+        "the client asked for TCP-MD5, TCP-AO or Multipath TCP, which a proxy would break",
+        "Turn Multipath TCP off on the client if its flows should be optimised.",
+    ),
+    Reason(
+        REFUSED,
+        "refused",
+        "a recent connection to this destination failed, so that the client now sees the network's own answer",
+        "Check that the server answers; the destination is tried again after 30 seconds to an hour.",
+    ),
+    Reason(
+        RULE_PASS,
+        "rule_pass",
+        "a rule of the configuration says pass",
+        "Change the rule's `action` to `optimise` if these flows should be optimised.",
+    ),
+    Reason(
+        UNKNOWN_DESTINATION,
+        "unknown_destination",
+        "no connection to this destination had been seen to succeed yet",
+        "Nothing to do: the next flow is optimised. A rule with `eager = true` optimises from the first.",
+    ),
+    Reason(
+        PEER_DOWN,
+        "peer_down",
+        "no session with the peer was up",
+        "See `branchline peers` for the peer's state and the events for its last error.",
+    ),
+    Reason(
+        BYPASS,
+        "bypass",
+        "an administrator switched bypass on",
+        "Run `branchline bypass off` to optimise again.",
+    ),
+    Reason(
+        HEARTBEAT_LATE,
+        "heartbeat_late",
+        "the data plane was running but did not answer in time",
+        "If this lasts, look at the box's CPU load and the events; a hung data plane is restarted by itself.",
+    ),
+    Reason(
+        OLDER_FLOW,
+        "older_flow",
+        "the flow was open before Branchline was",
+        "Reopen the connection if it should be optimised.",
+    ),
+    Reason(
+        LIMIT,
+        "limit",
+        "a limit on flows or memory was reached",
+        "Raise the limit in the configuration, or give the box more memory.",
+    ),
+    Reason(
+        LINK_LOCAL,
+        "link_local",
+        "an address of the flow is link-local",
+        "Nothing to do.",
+    ),
+    Reason(
+        OWN_PORT,
+        "own_port",
+        "the port is Branchline's own",
+        "Choose another port in `listen` if a service of yours uses this one.",
+    ),
+    Reason(
+        STALE_TUPLE,
+        "stale_tuple",
+        "the client came back with the same port, past its box, while its old connection was still held here",
+        "Nothing to do: the old connection was dropped.",
+    ),
+    Reason(
+        PEER_VERSION,
+        "peer_version",
+        "the peer speaks no protocol version that this box knows",
+        "Update the older of the two boxes.",
+    ),
+)
+
+_BY_NUMBER: Final = {reason.number: reason for reason in REASONS}
+
+
+def reason(number: int) -> Reason:
+    """The row of a number; a number of a later release gives a row that says so."""
+    known = _BY_NUMBER.get(number)
+    if known is not None:
+        return known
+    return Reason(number, f"reason_{number}", "a newer release decided so", "Update this box's command line.")

@@ -1,0 +1,23 @@
+"""Interception: which TCP flows become ours, and what makes fail-open true. The one room that knows nftables."""
+
+from appliance.intercept.far_side import dial
+from appliance.intercept.interception import Interception, Known
+from appliance.intercept.listener import Accepted, Endpoint, Listener, close_orderly, reset_on_close
+from appliance.intercept.nft import Nft, NftError
+from appliance.intercept.specs import BoxSpec, PeerSpec, RuleSpec
+
+__all__ = [
+    "Accepted",
+    "BoxSpec",
+    "Endpoint",
+    "Interception",
+    "Known",
+    "Listener",
+    "Nft",
+    "NftError",
+    "PeerSpec",
+    "RuleSpec",
+    "close_orderly",
+    "dial",
+    "reset_on_close",
+]

@@ -1,0 +1,155 @@
+"""The text of the table that control owns: it keeps every flow's fate, also while the data plane is dead.
+
+Without it a retransmitted SYN could flip from passed to intercepted when the data plane starts, and after a
+kill whose RST was lost a client's bytes would go on to the server's live connection of the same tuple.
+Here, too, stands what must hold with the data plane dead: `on_failure = closed` and `underlay = tunnel`.
+There is no tproxy in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from appliance.flows import reasons
+from appliance.intercept import marks
+from appliance.intercept.specs import BoxSpec, PeerSpec, RuleSpec
+from appliance.intercept.statements import FATE, SYN, matches, owners4, owners6, pass_for, set_mark
+
+FATE_TABLE: Final = "inet branchline_fate"
+
+# Named counters of the table: SYNs reset because a rule is closed, packets refused because a path is public.
+COUNTER_CLOSED: Final = "closed"
+COUNTER_PLAIN: Final = "plain"
+
+
+def fate_table(spec: BoxSpec) -> str:
+    """The whole table as one transaction that replaces whatever version is there, at any time."""
+    owned4, owned6 = owners4(spec), owners6(spec)
+    guarded = [peer for peer in spec.peers if is_guarded(peer)]
+    sets = [
+        _set("set lan", "ifname", (f'"{name}"' for name in spec.lan)),
+        _set("set wan", "ifname", (f'"{name}"' for name in spec.wan)),
+        _set("set peers4", "ipv4_addr", (str(prefix) for prefix, _ in owned4), interval=True),
+        _set("set peers6", "ipv6_addr", (str(prefix) for prefix, _ in owned6), interval=True),
+        _set("set tunnel4", "ipv4_addr", (str(p) for p, peer in owned4 if peer.tunnel), interval=True),
+        _set("set tunnel6", "ipv6_addr", (str(p) for p, peer in owned6 if peer.tunnel), interval=True),
+    ]
+    guards = [
+        _set(
+            f"map guard{family}",
+            f"ipv{family}_addr : verdict",
+            (f"{prefix} : jump guard_{peer.index}" for prefix, peer in owned if peer in guarded),
+            interval=True,
+        )
+        for family, owned in (
+            (4, [(str(prefix), peer) for prefix, peer in owned4]),
+            (6, [(str(prefix), peer) for prefix, peer in owned6]),
+        )
+    ]
+    chains = [_chain(f"guard_{peer.index}", _guard(peer)) for peer in guarded]
+    return f"""\
+add table {FATE_TABLE}
+delete table {FATE_TABLE}
+table {FATE_TABLE} {{
+  counter {COUNTER_CLOSED} {{
+  }}
+  counter {COUNTER_PLAIN} {{
+  }}
+{"".join(sets)}\
+{_CHAINS}\
+{"".join(chains)}\
+{"".join(guards)}\
+{_chain("through", _through(any(peer.tunnel for peer in spec.peers)), hook=True)}\
+}}
+"""
+
+
+def is_guarded(peer: PeerSpec) -> bool:
+    """Whether something of this peer may not pass."""
+    return not peer.bypass and (peer.closed or any(rule.closed and not rule.bypass for rule in peer.rules))
+
+
+def _through(tunnels: bool) -> list[str]:
+    refusals = [
+        "oifname @wan ip daddr @tunnel4 goto plain",
+        "oifname @wan ip6 daddr @tunnel6 goto plain",
+        f"iifname @wan ip saddr @tunnel4 counter name {COUNTER_PLAIN} drop",
+        f"iifname @wan ip6 saddr @tunnel6 counter name {COUNTER_PLAIN} drop",
+    ]
+    return [
+        *(refusals if tunnels else ()),
+        f"{SYN} goto opened",
+        f"{FATE} vmap {{ {marks.PASSED:#x} : accept, {marks.FOREIGN:#x} : accept, "
+        f"{marks.INTERCEPTED:#x} : goto orphan, {marks.FAR_SIDE:#x} : goto orphan, 0x0 : goto older }}",
+    ]
+
+
+def _guard(peer: PeerSpec) -> list[str]:
+    """Resets what is closed. An administrator's bypass opens it again: that is not a failure."""
+    implicit = RuleSpec(name="", index=len(peer.rules), action="optimise", closed=peer.closed)
+    lines = []
+    for rule in (*peer.rules, implicit):
+        verdict = "goto shut" if rule.closed and not rule.bypass and rule.action == "optimise" else "return"
+        lines += [f"{match} {verdict}".strip() for _, match in matches(rule)]
+    return lines
+
+
+def _chain(name: str, rules: Iterable[str], *, hook: bool = False) -> str:
+    head = "    type filter hook forward priority mangle; policy accept;\n" if hook else ""
+    body = "".join(f"    {rule}\n" for rule in rules)
+    return f"  chain {name} {{\n{head}{body}  }}\n"
+
+
+def _set(name: str, kind: str, elements: Iterable[str], *, interval: bool = False) -> str:
+    listed = ", ".join(elements)
+    flags = "    flags interval\n" if interval else ""
+    filled = f"    elements = {{ {listed} }}\n" if listed else ""
+    return f"  {name} {{\n    type {kind}\n{flags}{filled}  }}\n"
+
+
+_CHAINS: Final = "".join(
+    (
+        # Whoever is still talking on a flow that no socket of ours holds any more is told so.
+        _chain("orphan", ["meta l4proto tcp reject with tcp reset"]),
+        # A SYN that got as far as this passes. What the data plane decided, and why, stays.
+        _chain(
+            "opened",
+            [
+                "iifname @lan ip daddr vmap @guard4",
+                "iifname @lan ip6 daddr vmap @guard6",
+                f"{FATE} == {marks.PASSED:#x} accept",
+                f"iifname @lan ip daddr @peers4 {pass_for(reasons.DATA_PLANE_DOWN)}",
+                f"iifname @lan ip6 daddr @peers6 {pass_for(reasons.DATA_PLANE_DOWN)}",
+                f"{set_mark(marks.FOREIGN)} accept",
+            ],
+        ),
+        # Flows that were open before this table: marked once, so that they can be listed.
+        _chain(
+            "older",
+            [
+                "meta l4proto != tcp accept",
+                f"iifname @lan ip daddr @peers4 {pass_for(reasons.OLDER_FLOW)}",
+                f"iifname @lan ip6 daddr @peers6 {pass_for(reasons.OLDER_FLOW)}",
+                f"iifname @lan {set_mark(marks.FOREIGN)} accept",
+            ],
+        ),
+        # Passed on purpose, by a rule or an administrator, is not closed.
+        _chain(
+            "shut",
+            [
+                f"ct mark & {marks.FATE_MASK | marks.REASON_MASK:#x} "
+                f"{{ {marks.passed(reasons.RULE_PASS):#x}, {marks.passed(reasons.BYPASS):#x} }} return",
+                f"counter name {COUNTER_CLOSED} reject with tcp reset",
+            ],
+        ),
+        _chain(
+            "plain",
+            [
+                f"counter name {COUNTER_PLAIN}",
+                "meta l4proto tcp reject with tcp reset",
+                "reject with icmpx admin-prohibited",
+            ],
+        ),
+    )
+)
