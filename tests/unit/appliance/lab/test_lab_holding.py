@@ -56,7 +56,9 @@ def test_jitter_keeps_order_and_bounds(
     draws = iter([draw for _, draw in arrivals])
     line = Line(lambda: next(draws))
     line.holding = Holding(delay, jitter)
-    now, arrived, released = 0.0, {}, []
+    now = 0.0
+    arrived: dict[int, float] = {}
+    released: list[int] = []
     for packet, (gap, _) in enumerate(arrivals):
         now += gap
         last = line.due(now)
