@@ -87,10 +87,11 @@ class EventLog:
         """Change the bound on disk, in bytes; it holds from the next event on."""
         self._size = size
 
-    def append(self, event: Event) -> None:
-        """Keep `event`, write it to the file and, as one line, to the terminal."""
+    def append(self, event: Event, *, echo: bool = True) -> None:
+        """Keep `event`, write it to the file and, unless its maker has done so (`echo`), to the terminal."""
         self._recent.append(event)
-        print(event.line(), file=self._echo, flush=True)
+        if echo:
+            print(event.line(), file=self._echo, flush=True)
         lines = encode(event) + b"\n"
         if self._unwritten:
             lines = encode(self._gap()) + b"\n" + lines

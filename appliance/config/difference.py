@@ -9,6 +9,7 @@ from typing import Any
 from appliance.config.schema import Config
 
 _FIXED = ("id", "key", "state_dir", "run_dir")
+_REPLACING = {"key", "dial", "cache"}
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,11 @@ class Change:
     """Fields of [box] that differ."""
     limits: frozenset[str] = frozenset()
     """Fields of [limits] that differ."""
-    added: frozenset[str] = frozenset()
+    peers_added: frozenset[str] = frozenset()
     """Ids of peers that are new."""
-    removed: frozenset[str] = frozenset()
+    peers_removed: frozenset[str] = frozenset()
     """Ids of peers that are gone."""
-    changed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    peers_changed: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Ids of other peers that differ, each with the fields that do."""
     rules: frozenset[str] = frozenset()
     """Names of rules that are new, gone, different or at another place in the order."""
@@ -34,20 +35,28 @@ class Change:
         return tuple(f"box.{name}" for name in _FIXED if name in self.box)
 
     @property
-    def interception(self) -> bool:
-        """Whether it changes what is intercepted: interfaces, prefixes, ports, rules."""
-        fields = {"prefixes", "dial", "underlay", "on_failure", "optimise"}
-        box = self.box & {"lan", "wan", "prefixes", "listen"}
-        peers = any(differ & fields for differ in self.changed.values())
-        return bool(box or self.added or self.removed or self.rules or peers)
+    def peers_replaced(self) -> frozenset[str]:
+        """Ids of peers that are another peer now: their lanes and flows cannot go on."""
+        return frozenset(name for name, fields in self.peers_changed.items() if fields & _REPLACING)
 
     def __bool__(self) -> bool:
-        return bool(self.box or self.limits or self.added or self.removed or self.changed or self.rules)
+        return bool(
+            self.box
+            or self.limits
+            or self.peers_added
+            or self.peers_removed
+            or self.peers_changed
+            or self.rules
+        )
 
-    def __str__(self) -> str:
+    def describe(self) -> str:
         """For an event: "peers +b2 -b1 dc(cache), rules web, limits flows"; "nothing"."""
-        peers = [f"+{name}" for name in sorted(self.added)] + [f"-{name}" for name in sorted(self.removed)]
-        peers += [f"{name}({', '.join(sorted(fields))})" for name, fields in sorted(self.changed.items())]
+        peers = [f"+{name}" for name in sorted(self.peers_added)] + [
+            f"-{name}" for name in sorted(self.peers_removed)
+        ]
+        peers += [
+            f"{name}({', '.join(sorted(fields))})" for name, fields in sorted(self.peers_changed.items())
+        ]
         parts = {
             "box": sorted(self.box),
             "peers": peers,
@@ -67,9 +76,9 @@ def difference(old: Config, new: Config) -> Change:
     return Change(
         box=_fields(old.box, new.box),
         limits=_fields(old.limits, new.limits),
-        added=frozenset(after.keys() - before.keys()),
-        removed=frozenset(before.keys() - after.keys()),
-        changed={name: fields for name, fields in changed.items() if fields},
+        peers_added=frozenset(after.keys() - before.keys()),
+        peers_removed=frozenset(before.keys() - after.keys()),
+        peers_changed={name: fields for name, fields in changed.items() if fields},
         rules=frozenset(
             name
             for name in places_before.keys() | places_after.keys()

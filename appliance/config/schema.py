@@ -36,7 +36,10 @@ class Box(_Section, frozen=True):
     wan: Annotated[tuple[Interface, ...], _is("Interfaces towards the WAN.")]
     prefixes: Annotated[
         tuple[Prefix, ...],
-        _is("The site's own prefixes. Peers list the same ones for this box; they must not overlap theirs."),
+        _is(
+            "The site's own prefixes. Peers list the same ones for this box. Where prefixes of two sites overlap, "
+            "the longer one decides."
+        ),
     ]
     key: Annotated[
         str,
@@ -89,8 +92,8 @@ class Peer(_Section, frozen=True):
     on_failure: Annotated[
         Literal["open", "closed"],
         _is(
-            "What a TCP flow meets that cannot be optimised now. `open`: it passes through. `closed`: it is "
-            "refused, which needs rules with `eager = true`; rules may differ."
+            "What a new TCP flow meets that cannot be optimised now. `open`: it passes through. `closed`: it is "
+            "refused, and so every destination is optimised from its first flow on. Rules may differ."
         ),
     ] = "open"
     source: Annotated[
@@ -144,7 +147,7 @@ class Rule(_Section, frozen=True):
     ] = True
     domain: Annotated[
         int,
-        _is("Number of the cache domain. Domains never share bytes.", unit="number", at_least=0, at_most=255),
+        _is("Number of the cache domain. Domains never share bytes.", unit="number", at_least=0, at_most=127),
     ] = 0
 
 

@@ -124,13 +124,12 @@ def _prefixes(config: Config) -> Iterator[Problem]:
             (f"peers[{at}].prefixes[{number}]", f'peer "{peer.id}"', prefix)
             for number, prefix in enumerate(peer.prefixes)
         ]
+    # One inside another is fine, the longest prefix decides: a data centre may be the way to "10.0.0.0/8".
     for at, (key, owner, prefix) in enumerate(owned):
         for _, other_owner, other in owned[:at]:
-            if owner != other_owner and _overlap(prefix.network, other.network):
+            if prefix == other and owner != other_owner:
                 yield Problem(
-                    key,
-                    f'"{prefix}" of {owner} overlaps "{other}" of {other_owner}',
-                    "a destination belongs to one site; make one of them smaller",
+                    key, f'"{prefix}" belongs to {other_owner} and to {owner}', "leave it at one of them"
                 )
 
 
@@ -161,40 +160,22 @@ def _rules(config: Config) -> Iterator[Problem]:
                 "an eager rule without ports would answer for every closed port",
                 'list the ports that servers use, like ports = ["80", "445"], or leave eager out',
             )
-    yield from _closed(config)
+        if rule.on_failure == "closed" and rule.action == "pass":
+            yield Problem(
+                f"{where}.on_failure",
+                '"closed" refuses what passes, and action = "pass" passes everything',
+                "leave one of them out",
+            )
 
 
 def _rule_prefixes(where: str, rule: Rule, config: Config) -> Iterator[Problem]:
     reach = [prefix.network for peer in concerned(rule, config) for prefix in peer.prefixes]
     for number, prefix in enumerate(rule.prefixes):
-        if not any(_inside(prefix.network, network) for network in reach):
+        if not any(inside(prefix.network, network) for network in reach):
             yield Problem(
                 f"{where}.prefixes[{number}]",
                 f'"{prefix}" is not behind the peers of this rule, so it never matches',
                 "use a part of the prefixes of its peers",
-            )
-
-
-def _closed(config: Config) -> Iterator[Problem]:
-    for at, rule in enumerate(config.rules):
-        if rule.on_failure == "closed" and (rule.action == "pass" or not rule.eager):
-            yield Problem(
-                f"rules[{at}].on_failure",
-                "a closed rule refuses what is not optimised, so flows that pass could never be seen to answer"
-                if rule.action == "optimise"
-                else '"closed" refuses what passes, and action = "pass" passes everything',
-                'add eager = true and ports, or use on_failure = "open"',
-            )
-    for at, peer in enumerate(config.peers):
-        if peer.on_failure != "closed":
-            continue
-        about = [rule for rule in config.rules if peer in concerned(rule, config)]
-        if not any(rule.eager and rule.action == "optimise" for rule in about):
-            yield Problem(
-                f"peers[{at}].on_failure",
-                f'"closed" refuses every flow to "{peer.id}" that is not optimised, and no rule optimises them '
-                "from the first on",
-                "add a rule with eager = true and ports for this peer",
             )
 
 
@@ -203,11 +184,8 @@ def concerned(rule: Rule, config: Config) -> list[Peer]:
     return [peer for peer in config.peers if not rule.peers or peer.id in rule.peers]
 
 
-def _overlap(one: Network, other: Network) -> bool:
-    return one.version == other.version and one.overlaps(other)
-
-
-def _inside(part: Network, whole: Network) -> bool:
+def inside(part: Network, whole: Network) -> bool:
+    """Whether all of `part` lies in `whole`."""
     if part.version == 4 and whole.version == 4:
         return part.subnet_of(whole)
     return part.version == 6 and whole.version == 6 and part.subnet_of(whole)
