@@ -4,7 +4,9 @@ from appliance.intercept.far_side import dial
 from appliance.intercept.interception import Interception, Known
 from appliance.intercept.listener import Accepted, Endpoint, Listener, close_orderly, reset_on_close
 from appliance.intercept.nft import Nft, NftError
+from appliance.intercept.passed import PassedFlow, passed_flows
 from appliance.intercept.specs import BoxSpec, PeerSpec, RuleSpec
+from appliance.intercept.stale import StaleTuples, Tuple
 
 __all__ = [
     "Accepted",
@@ -15,9 +17,13 @@ __all__ = [
     "Listener",
     "Nft",
     "NftError",
+    "PassedFlow",
     "PeerSpec",
     "RuleSpec",
+    "StaleTuples",
+    "Tuple",
     "close_orderly",
     "dial",
+    "passed_flows",
     "reset_on_close",
 ]

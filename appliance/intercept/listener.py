@@ -61,12 +61,16 @@ class Listener:
     def __init__(self, backlog: int = 4096) -> None:
         self._backlog = backlog
         self._sockets: list[socket.socket] = []
+        self.port4: int | None = None
+        self.port6: int | None = None
 
     def open(self) -> tuple[int | None, int | None]:
         """Listens; returns (IPv4 port, IPv6 port), None for a family the box does not have. Raises OSError."""
         if self._sockets:
             raise RuntimeError("this listener is open")
-        return self._listen(socket.AF_INET, "127.0.0.1"), self._listen(socket.AF_INET6, "::1")
+        self.port4 = self._listen(socket.AF_INET, "127.0.0.1")
+        self.port6 = self._listen(socket.AF_INET6, "::1")
+        return self.port4, self.port6
 
     def _listen(self, family: socket.AddressFamily, address: str) -> int | None:
         try:
@@ -123,3 +127,4 @@ class Listener:
         for sock in self._sockets:
             sock.close()
         self._sockets.clear()
+        self.port4 = self.port6 = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -76,7 +77,7 @@ def attributes(data: bytes) -> dict[int, bytes]:
 
 def error_of(body: bytes) -> int:
     """The errno in the body of an ERROR (or DONE) message, 0 for an acknowledgement."""
-    return -int.from_bytes(body[:4], "little" if _little() else "big", signed=True) if len(body) >= 4 else 0
+    return -int.from_bytes(body[:4], sys.byteorder, signed=True) if len(body) >= 4 else 0
 
 
 def request(sock: socket.socket, wire: bytes) -> None:
@@ -89,7 +90,3 @@ def request(sock: socket.socket, wire: bytes) -> None:
 
 def _padded(data: bytes) -> bytes:
     return data + bytes(-len(data) % 4)
-
-
-def _little() -> bool:
-    return struct.pack("=H", 1) == b"\x01\x00"
