@@ -168,7 +168,7 @@ class DataPlane:
         context = identity.tls_context(
             server_side=False, identity=self._identity, peer_certs=[config.key.der]
         )
-        peer = self._peers[peer_id] = Peer(self, config, context)
+        peer = self._peers[peer_id] = Peer(self, config, context, policy.domains(self.config, peer_id))
         self._policies[peer_id] = policy.Policy(self.config, peer_id)
         peer.start()
 

@@ -21,7 +21,7 @@ from appliance.flows.flow import Flow
 from appliance.flows.stream import FIRST_CREDIT
 from appliance.lanes import frames
 from appliance.lanes.attachment import Attachment
-from appliance.lanes.bulk import DOMAINS, BulkReceiver, BulkSender
+from appliance.lanes.bulk import BulkReceiver, BulkSender
 from appliance.lanes.frames import FIN, Address, Hello, Kind, Open, ProtocolError
 from appliance.lanes.link import Link, Role
 from appliance.lanes.session import Receiver, Sender
@@ -67,7 +67,8 @@ class Box(Protocol):
 
 
 class Peer:
-    def __init__(self, box: Box, config: PeerConfig, context: ssl.SSLContext) -> None:
+    def __init__(self, box: Box, config: PeerConfig, context: ssl.SSLContext, domains: frozenset[int]) -> None:
+        """`domains` are the cache domains that this box's rules name for the peer; 0 is always there."""
         self.box = box
         self.config = config
         self.id = str(config.id)
@@ -80,7 +81,10 @@ class Peer:
         dial = tuple((str(end.host), end.port) for end in config.dial)
         link = Link(box.id, box.incarnation, self.id, bool(dial))
         self.attachment = Attachment(box.loop, link, self, dial, context, box.heartbeat)
-        self._caches: dict[int, dedupe.Cache] = {}
+        self._caches = {
+            domain: dedupe.Cache(capacity=int(config.cache)) for domain in sorted(domains | {0})[:MOST_DOMAINS]
+        }
+        self._agreed: frozenset[int] = frozenset()  # domains that both boxes have
         self._express: Sender[bytes] = Sender()
         self._received = {role: Receiver() for role in Role}
         self._ack_timers: dict[Role, Timer] = {}
@@ -109,7 +113,8 @@ class Peer:
         """A flow that was intercepted here: opens its stream without waiting for the far side."""
         stream = self._next_stream
         self._next_stream += 2
-        self._send(frames.open_stream(Open(stream, client, server, rule.domain, rule.store)))
+        domain, store = self._treatment(rule.domain, rule.store)
+        self._send(frames.open_stream(Open(stream, client, server, domain, store)))
         self.flows[stream] = Flow(
             self,
             sock,
@@ -118,10 +123,14 @@ class Peer:
             server,
             connecting=False,
             credit=(self._credit, FIRST_CREDIT),
-            domain=rule.domain,
-            store=rule.store,
+            domain=domain,
+            store=store,
             rule=rule.name,
         )
+
+    def _treatment(self, domain: int, store: bool) -> tuple[int, bool]:
+        """A flow whose domain only one box has is compressed, and neither stored nor compared with anything."""
+        return (domain, store) if domain in self._agreed else (0, False)
 
     # What a flow asks of its carrier.
 
@@ -189,17 +198,19 @@ class Peer:
         """A new association: whatever there was before is over."""
         self.end("a new association has begun")
         self._credit = max(0, min(hello.credit, FIRST_CREDIT))
-        for domain in {*hello.offers, *map(str, self._caches)}:
-            if not domain.isdigit():
-                raise ProtocolError(f"{domain!r} names no cache domain")
+        self._agreed = frozenset(domain for domain in self._caches if str(domain) in hello.offers)
+        for domain in self._agreed:
             try:
-                self.cache(int(domain)).accept(hello.offers.get(domain, b""))
+                self._caches[domain].accept(hello.offers[str(domain)])
             except dedupe.OfferError as error:
                 raise ProtocolError(f"the peer's list of cached ranges: {error}") from error
+        if 0 not in self._agreed:
+            raise ProtocolError("the peer offers no chunk cache for domain 0")
 
     def resume(self, role: Role, received: int) -> list[bytes]:
         sender = self._express if role is Role.EXPRESS else self._bulk.session
-        return list(sender.resume(received))
+        # The last acknowledgement may have been lost with its lane.
+        return [*sender.resume(received), frames.ack(self._received[role].announce())]
 
     def end(self, reason: str) -> None:
         self.worker.drain()  # a block in the codec's hands belongs to the old logs
@@ -242,12 +253,12 @@ class Peer:
             else:
                 self._express.acknowledge(received)
             return
-        self._received[role].arrived += 1
         if role is Role.BULK:
             self._blocks.take(kind, body)
         else:
             self._frame(kind, body)
             self._took(role, len(body))
+        self._received[role].arrived += 1  # not what is refused: it may come again, whole
 
     def _took(self, role: Role, work: int) -> None:
         received = self._received[role]
@@ -298,8 +309,7 @@ class Peer:
         stream = message.stream
         if stream % 2 == self._next_stream % 2 or stream <= self._opened_by_peer:
             raise ProtocolError(f"OPEN of stream {stream}, which is not the peer's to open")
-        if message.domain >= DOMAINS:
-            raise ProtocolError(f"OPEN in cache domain {message.domain}, the last is {DOMAINS - 1}")
+        self.cache(message.domain)
         self._opened_by_peer = stream
         reason = self._objection(message)
         if reason:
@@ -360,13 +370,9 @@ class Peer:
     # What the bulk session asks of its owner.
 
     def cache(self, domain: int) -> dedupe.Cache:
-        cache = self._caches.get(domain)
-        if cache is None:
-            if domain >= DOMAINS or len(self._caches) >= MOST_DOMAINS:
-                raise ProtocolError(f"cache domain {domain}: {MOST_DOMAINS} are in use already")
-            cache = self._caches[domain] = dedupe.Cache(capacity=int(self.config.cache))
-            cache.accept(b"")
-        return cache
+        if domain not in self._agreed:
+            raise ProtocolError(f"cache domain {domain} was not agreed on")
+        return self._caches[domain]
 
     def bulk_lane(self) -> Lane | None:
         return self.attachment.lanes.get(Role.BULK)

@@ -23,6 +23,7 @@ from appliance.loop import Loop, Timer
 FIRST_RETRY_S = 0.2
 LAST_RETRY_S = 15.0
 GREETING_S = 5.0
+VIOLATIONS = 3  # of the protocol in one association that end it
 SILENT_HEARTBEATS = 4
 FEATURES = ["lz4", "zstd", "resume"]
 _REFUSED = os.strerror(errno.ECONNREFUSED)
@@ -88,6 +89,7 @@ class Attachment:
         self._paths = dict.fromkeys(Role, 0)
         self._heard = loop.now
         self._beat_due = loop.now
+        self._violations = 0
         self._tick: Timer | None = None
         self._closed = False
 
@@ -164,6 +166,9 @@ class Attachment:
             del self.lanes[Role(lane.role)]
         if reason.startswith("protocol:"):
             self._sessions.warn("lane.protocol", f"lane closed: {reason}", {"remote": lane.remote})
+            self._violations += 1
+            if self._violations == VIOLATIONS:
+                self._restart("the peer sends the same nonsense again and again")
         self._judge(reason)
         if reason == _REFUSED:
             # The host answers and nobody listens: the process that held our streams is gone.
@@ -208,6 +213,7 @@ class Attachment:
         if verdict.outcome is Outcome.FRESH:
             if not self.link.dialler:
                 self._drop(list(self.lanes.values()), "a new association has begun")
+            self._violations = 0
             self._sessions.begin(hello)
         self._attach(lane, Role(hello.role), hello)
 
@@ -319,7 +325,7 @@ class Attachment:
     def _judge(self, reason: str) -> None:
         silent = self._loop.clock() - self._heard
         if len(self.lanes) < len(Role):
-            state = "down" if self.link.established or self.state != "connecting" else "connecting"
+            state = "connecting" if self.state == "connecting" else "down"
         elif silent > SILENT_HEARTBEATS * self._heartbeat:
             state, reason = "silent", f"nothing heard for {silent:.1f} s, though the lanes are open"
         else:

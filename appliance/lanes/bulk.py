@@ -33,7 +33,6 @@ THREAD_BYTES = 32 * 1024  # literal bytes of the last block that make the next o
 TRIES = 3  # to send a block that the peer cannot decode
 LATE_WINDOWS = 64  # of ended streams, whose last blocks may still be on their way
 _DOMAIN_SHIFT = 1
-DOMAINS = 128  # that a block's flags can name
 
 
 @dataclass
@@ -142,7 +141,7 @@ class BulkSender:
         generation = self._generation
 
         def job() -> dedupe.Block:
-            return cache.encode(raw, effort=effort, window=window, store=flow.store)
+            return cache.encode(raw, effort=effort, window=window, store=flow.store, literal=not flow.store)
 
         def done(block: dedupe.Block | None, error: Exception | None) -> None:
             self._encoding = False
@@ -285,7 +284,7 @@ class BulkReceiver:
             self._owner.bulk_took(0)
             return
         stream, offset, flags, wire = frames.read_data(body)
-        cache = self._owner.cache(flags >> _DOMAIN_SHIFT & (DOMAINS - 1))
+        cache = self._owner.cache(flags >> _DOMAIN_SHIFT)
         window = self._windows.get(stream) or self._late.get(stream)
         if window is None:
             window = dedupe.DecodeWindow()

@@ -1,0 +1,223 @@
+"""Two peers over real lanes: flows arrive byte for byte, ends are honest, lanes may come and go."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from appliance.lanes import frames
+from appliance.lanes.frames import Kind, Open
+from appliance.lanes.link import Role
+
+
+class Ends:
+    """Both end hosts of a flow, driven from the loop's thread without blocking it."""
+
+    def __init__(self, boxes: Any, listener: socket.socket) -> None:
+        self.boxes = boxes
+        self.client = boxes.connect(listener.getsockname())
+        self.server: socket.socket | None = None
+        self._listener = listener
+
+    def accept(self) -> socket.socket:
+        def accepted() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                self.server, _ = self._listener.accept()
+                self.server.setblocking(False)
+            return self.server is not None
+
+        self.boxes.until(accepted)
+        assert self.server is not None
+        return self.server
+
+    def move(self, sender: socket.socket, receiver: socket.socket, data: bytes, *, end: bool) -> bytes:
+        """Sends `data` (and FIN), returns what arrives until as much, or the FIN, is there."""
+        got = bytearray()
+        left = memoryview(data)
+        ended = False
+
+        def done() -> bool:
+            nonlocal left, ended, end
+            with contextlib.suppress(BlockingIOError):
+                while left:
+                    left = left[sender.send(left) :]
+                if end:
+                    sender.shutdown(socket.SHUT_WR)
+                    end = False
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    piece = receiver.recv(1 << 20)
+                    got.extend(piece)
+                    if not piece:
+                        ended = True
+                        break
+            return ended or (not end and len(got) >= len(data) and not expect_end)
+
+        expect_end = end
+        self.boxes.until(done)
+        return bytes(got)
+
+    def close(self) -> None:
+        self.client.close()
+        if self.server is not None:
+            self.server.close()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        sock.setblocking(False)
+        yield sock
+
+
+def noise(size: int, seed: int = 1) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def reset_seen(sock: socket.socket) -> bool:
+    try:
+        return sock.recv(1 << 20) == b"?"
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 4096, 4097, 300_000, 5_000_000])
+def test_bytes_arrive_in_both_directions_with_half_close(
+    boxes: Any, listener: socket.socket, size: int
+) -> None:
+    boxes.up()
+    ends = Ends(boxes, listener)
+    up, down = noise(size, 1), noise(size, 2)
+    server = ends.accept()
+    assert ends.move(ends.client, server, up, end=True) == up
+    assert ends.move(server, ends.client, down, end=True) == down
+    boxes.until(lambda: not boxes.peers["branch"].flows and not boxes.peers["dc"].flows)
+    assert boxes.peers["dc"].finished["flows"] == boxes.peers["branch"].finished["flows"] == 1
+    ends.close()
+
+
+def test_a_repeat_crosses_as_references(boxes: Any, listener: socket.socket) -> None:
+    boxes.up()
+    data = noise(3_000_000)
+    sent = []
+    for _ in range(2):
+        before = boxes.peers["dc"].describe()["wan_out"]
+        ends = Ends(boxes, listener)
+        assert ends.move(ends.accept(), ends.client, data, end=True) == data
+        ends.close()
+        sent.append(boxes.peers["dc"].describe()["wan_out"] - before)
+    assert sent[0] > len(data)
+    assert sent[1] < len(data) / 100
+
+
+def test_a_reset_of_one_end_reaches_the_other(boxes: Any, listener: socket.socket) -> None:
+    boxes.up()
+    ends = Ends(boxes, listener)
+    server = ends.accept()
+    assert ends.move(ends.client, server, b"hello", end=False) == b"hello"
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    server.close()
+    boxes.until(lambda: reset_seen(ends.client))
+    boxes.until(lambda: not boxes.peers["branch"].flows and not boxes.peers["dc"].flows)
+    ends.client.close()
+
+
+def test_a_closed_port_becomes_a_reset_and_is_remembered(boxes: Any) -> None:
+    boxes.up()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        closed = probe.getsockname()
+    client = boxes.connect(closed)
+    boxes.until(lambda: reset_seen(client))
+    assert boxes.boxes["branch"].refused == [closed]
+    client.close()
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_a_flow_outlives_its_lanes(boxes: Any, listener: socket.socket, role: Role) -> None:
+    boxes.up()
+    data = noise(8_000_000)
+    ends = Ends(boxes, listener)
+    server = ends.accept()
+    branch = boxes.peers["branch"]
+    for start in range(0, len(data), 2_000_000):
+        server.send(data[start : start + 100_000])
+        boxes.loop.round()
+        branch.attachment.lanes[role].close("cut by the test")
+        boxes.up()
+        rest = ends.move(server, ends.client, data[start + 100_000 : start + 2_000_000], end=False)
+        assert rest == data[start : start + len(rest)]
+        more = 2_000_000 - len(rest)
+        if more:
+            assert ends.move(server, ends.client, b"", end=False) == b""
+            got = bytearray()
+
+            def arrived(got: bytearray = got, more: int = more) -> bool:
+                with contextlib.suppress(BlockingIOError):
+                    got.extend(ends.client.recv(1 << 20))
+                return len(got) == more
+
+            boxes.until(arrived)
+            assert got == data[start + len(rest) : start + 2_000_000]
+    assert not boxes.peers["dc"].finished["aborted"]
+    ends.close()
+
+
+@pytest.mark.parametrize("name", ["branch", "dc"])
+def test_a_restart_of_either_box_resets_the_flows_and_new_ones_work(
+    boxes: Any, listener: socket.socket, name: str
+) -> None:
+    boxes.up()
+    ends = Ends(boxes, listener)
+    server = ends.accept()
+    assert ends.move(ends.client, server, b"hello", end=False) == b"hello"
+    boxes.kill(name)
+    boxes.start(name)
+    boxes.until(lambda: reset_seen(ends.client))
+    boxes.until(lambda: reset_seen(server))
+    boxes.up()
+    again = Ends(boxes, listener)
+    assert again.move(again.client, again.accept(), noise(500_000), end=True) == noise(500_000)
+    again.close()
+    ends.close()
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        frames.frame(Kind.OPEN, b"\x00"),
+        frames.open_stream(Open(1, ("127.0.0.1", 1), ("127.0.0.1", 2), 0, True)),
+        frames.frame(Kind.CREDIT, b""),
+        frames.frame(Kind.NAK, b"\x00"),
+        frames.ack(1_000_000),
+        frames.data(0, 1 << 40, 0, b"\x00x"),
+        b"\x80\xff\xff\xff\x00",
+        b"\x05\x3f1234",
+        frames.frame(Kind.HELLO, b"{}"),
+    ],
+)
+def test_nonsense_closes_the_lane_and_hurts_no_flow(
+    boxes: Any, listener: socket.socket, frame: bytes
+) -> None:
+    boxes.up()
+    ends = Ends(boxes, listener)
+    server = ends.accept()
+    boxes.peers["branch"].attachment.lanes[Role.EXPRESS].send(frame)
+    boxes.until(lambda: any(kind == "lane.protocol" for kind, _ in boxes.boxes["dc"].events))
+    boxes.up()
+    assert ends.move(ends.client, server, b"still here", end=False) == b"still here"
+    ends.close()
+
+
+def test_a_peer_reaches_only_this_sites_hosts(boxes: Any) -> None:
+    boxes.up()
+    client = boxes.connect(("10.9.9.9", 80))
+    boxes.until(lambda: reset_seen(client))
+    assert any("outside this site's prefixes" in text for _, text in boxes.boxes["dc"].events)
+    client.close()
