@@ -19,12 +19,14 @@ from typing import Any, Literal
 
 from appliance import identity
 from appliance.bypass import Bypass
-from appliance.config import Config, ConfigError, Limits, difference, from_dict, load
+from appliance.config import Config, ConfigError, Limits, from_dict, load
 from appliance.config.boxspec import box_spec
+from appliance.config.difference import difference
 from appliance.events import Event, Severity
-from appliance.flows import policy, reasons
+from appliance.flows import policy
 from appliance.flows.buffers import Buffers
-from appliance.intercept import Interception, Listener, NftError, StaleTuples, dial
+from appliance.intercept import Interception, Listener, NftError, dial
+from appliance.intercept.stale import StaleTuples
 from appliance.lanes.frames import VERSION, Address
 from appliance.lanes.lane import Lane
 from appliance.lanes.reception import Reception
@@ -127,10 +129,7 @@ class DataPlane:
             "bypass": self._rpc_bypass,
         }
         self._rpc = RpcServer(self.loop, run_dir / "data.sock", handlers)
-        endpoints = tuple((end.host, end.port) for end in self.config.box.listen)
-        self._reception = Reception(
-            self.loop, endpoints, self._adopt, self._report_refusal, self.config.limits.handshakes
-        )
+        self._receive()
         self._stale = StaleTuples()
         self.loop.register(self._stale.fileno(), READ, self._stale_tuples)
         self._interception.open()
@@ -177,6 +176,14 @@ class DataPlane:
         self._peers.pop(peer_id).close(reason)
         del self._policies[peer_id]
 
+    def _receive(self) -> None:
+        """Listens for lanes where the configuration says. OSError when an endpoint cannot be bound."""
+        if self._reception is not None:
+            self._reception.close()
+        endpoints = tuple((end.host, end.port) for end in self.config.box.listen)
+        most = self.config.limits.handshakes
+        self._reception = Reception(self.loop, endpoints, self._adopt, self._report_refusal, most)
+
     def _trust(self) -> None:
         """Lets exactly the configured peers through TLS."""
         assert self._reception is not None
@@ -221,7 +228,15 @@ class DataPlane:
 
     def _accept(self, peer: Peer, listener: Listener) -> None:
         rules = self._policies[peer.id]
-        for accepted in listener.accept():
+        try:
+            waiting = listener.accept()
+        except OSError as error:
+            self._unlisten(peer.id)
+            self._update()
+            text = f"flows to {peer.id} pass through until the data plane restarts: {error.strerror}"
+            self.emit("intercept.failed", "error", peer.id, text, {})
+            return
+        for accepted in waiting:
             if len(peer.flows) >= self.config.limits.flows:
                 self._interception.refuse(*accepted.server)
                 accepted.sock.close()
@@ -236,9 +251,7 @@ class DataPlane:
         for peer in spec.peers:
             listener = self._listeners.get(peer.id)
             ports = (listener.port4, listener.port6) if listener is not None else (None, None)
-            peers.append(
-                dataclasses.replace(peer, port4=ports[0], port6=ports[1], down_reason=reasons.PEER_DOWN)
-            )
+            peers.append(dataclasses.replace(peer, port4=ports[0], port6=ports[1]))
         try:
             self._interception.update(dataclasses.replace(spec, peers=tuple(peers)))
         except NftError as error:
@@ -328,17 +341,22 @@ class DataPlane:
             raise RpcError(
                 "refused", f"{', '.join(change.restart)} can only be changed by a restart of the data plane"
             )
-        gone = set(change.peers_removed) | set(change.peers_replaced)
-        new = set(change.peers_added) | set(change.peers_replaced)
-        for peer_id in gone & self._peers.keys():
+        replaced = change.peers_replaced | {
+            peer_id
+            for peer_id in self._peers.keys() - change.peers_removed
+            if policy.domains(config, peer_id) != policy.domains(self.config, peer_id)
+        }
+        for peer_id in (change.peers_removed | replaced) & self._peers.keys():
             self._drop_peer(peer_id, "the configuration has changed")
         self.config = config
+        if "listen" in change.box:
+            self._receive()
         self._trust()
-        for peer_id in new:
+        for peer_id in sorted(change.peers_added | replaced):
             self._add_peer(peer_id)
-        for peer_id in self._peers:
+        for peer_id, peer in self._peers.items():
             self._policies[peer_id] = policy.Policy(config, peer_id)
-            self._peers[peer_id].config = config.peer(peer_id) or self._peers[peer_id].config
+            peer.config = config.peer(peer_id) or peer.config
         self._update()
         return {"changed": change.describe()}
 
