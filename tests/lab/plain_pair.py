@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal
 
-from appliance.intercept import BoxSpec, PassedFlow, PeerSpec, RuleSpec, marks, passed_flows
+from appliance.intercept import BoxSpec, PassedFlow, PeerSpec, RuleSpec, marks, netlink, passed_flows
 from appliance.intercept.fate import Fate
 from appliance.lab import Host, Lab
 from appliance.lab.topology import WAN_ADDRESS
@@ -288,3 +288,13 @@ def outcome(pair: Pair, server: str, port: int, timeout: float = 3.0, source_por
 def address_of(sock: socket.socket) -> tuple[str, int]:
     name = sock.getsockname()
     return str(name[0]), int(name[1])
+
+
+def flush_conntrack(host: Host) -> None:
+    """What `conntrack -F` does."""
+
+    def flush() -> None:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink.NETLINK_NETFILTER) as sock:
+            netlink.request(sock, netlink.message(1 << 8 | 2, netlink.REQUEST | netlink.ACK, bytes(4)))
+
+    host.call(flush)
