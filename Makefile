@@ -1,0 +1,48 @@
+# The commands of a contributor. Each does its own set-up; `make help` lists them.
+
+PYTHON := .venv/bin/python
+SOURCES := appliance dedupe vmhost webui tests setup.py
+
+.PHONY: help setup demo test check unit lab fuzz bench format clean
+
+help:  ## This list
+	@sed -n 's/^\([a-z]*\):.*## /\1  /p' Makefile | column -t -l 2
+
+setup:  ## Debian packages, .venv, the C kernel
+	@.ci/setup
+
+demo:  ## Real downloads over an emulated WAN, with and without Branchline
+	@.ci/setup demo
+	@.venv/bin/branchline lab demo
+
+test:  ## Everything a contributor should run
+	@.ci/setup demo test
+	@$(MAKE) --no-print-directory check unit fuzz lab
+
+check:  ## Lint, format, types, dead code
+	$(PYTHON) -m ruff check $(SOURCES)
+	$(PYTHON) -m ruff format --check $(SOURCES)
+	$(PYTHON) -m mypy
+	$(PYTHON) -m vulture
+
+unit:  ## Tests without privileges
+	$(PYTHON) -m pytest tests/unit
+
+fuzz:  ## The C kernel under ASan, UBSan and libFuzzer, for ten seconds
+	tests/fuzz/run 10
+
+lab:  ## Tests in network namespaces
+	$(PYTHON) -m pytest tests/lab
+
+bench:  ## Branchline beside haproxy and zstd in the same run
+	@.ci/setup bench
+	@$(PYTHON) -m tests.bench
+
+format:  ## Lay the source out
+	$(PYTHON) -m ruff check --fix $(SOURCES)
+	$(PYTHON) -m ruff format $(SOURCES)
+
+clean:  ## Remove what was built
+	rm -rf .venv .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find appliance dedupe vmhost webui tests -name __pycache__ -prune -exec rm -rf {} +
+	rm -f dedupe/_kernel*.so dedupe/_kernel.c
