@@ -3,26 +3,24 @@
 import http.client
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from appliance.lab.cost import measure
 from appliance.lab.host import Host
 from appliance.lab.network import Lab
 from appliance.lab.pair import Pair
 from appliance.lab.profile import WanProfile
 from appliance.lab.serving import PORTS
 from appliance.lab.tools import LabError
-from appliance.lab.wan import Wan
 
 Protocol = Literal["http", "raw"]
 Report = Callable[[str], None]
 PIECE = 1 << 20
 STALL = 60.0  # seconds without a byte after which a transfer has failed
-QUIET = 2000  # bytes in an observation that idle lanes and stray acknowledgements may carry
 CONNECT_TIMEOUT = 20.0
 
 
@@ -110,23 +108,6 @@ def _fetch_http(connection: socket.socket, number: int, original: BinaryIO) -> b
     return response.status == 200 and _same(original, response.readinto)
 
 
-def settle(wan: Wan) -> int:
-    """WAN bytes so far, taken when nothing of a transfer is under way any more (idle lanes go on talking).
-
-    A round trip in which next to nothing crosses means that the last acknowledgements have arrived; a link
-    that never becomes quiet is read after 3 s and ten round trips.
-    """
-    window = wan.profile.rtt + 4 * wan.profile.jitter + 0.03
-    deadline = time.monotonic() + 3 + 10 * wan.profile.rtt
-    before = wan.bytes().both
-    while True:
-        time.sleep(window)
-        now = wan.bytes().both
-        if now - before < QUIET or time.monotonic() > deadline:
-            return now
-        before = now
-
-
 def transfer(
     files: Sequence[Path],
     profile: WanProfile,
@@ -161,28 +142,25 @@ def transfer(
             yield _measure(lab, pair, served, number, path, report)
 
 
-def _intercepted(pair: Pair) -> int:
-    return int(pair.branch.status()["flows_intercepted"])
-
-
 def _measure(lab: Lab, pair: Pair | None, served: Served, number: int, path: Path, report: Report) -> Outcome:
-    flows = _intercepted(pair) if pair else 0
-    cpu = [box.cpu_seconds() for box in pair.boxes] if pair else [0.0, 0.0]
-    before = settle(lab.wan)
-    began = time.monotonic()
-    try:
-        ok = served.fetch(number)
-        if not ok:
+    def fetch() -> bool:
+        try:
+            if served.fetch(number):
+                return True
             report(f"{path}: what arrived is not the file")
-    except (OSError, http.client.HTTPException) as error:
-        ok = False
-        report(f"{path}: {error or type(error).__name__}")
-    seconds = time.monotonic() - began
-    after = settle(lab.wan)
-    spent = [box.cpu_seconds() - was for box, was in zip(pair.boxes, cpu, strict=True)] if pair else cpu
-    if pair and _intercepted(pair) == flows:
+        except (OSError, http.client.HTTPException) as error:
+            report(f"{path}: {error or type(error).__name__}")
+        return False
+
+    cost = measure(lab, pair, fetch)
+    if pair and not cost.optimised:
         report(f"{path}: Branchline let this flow pass through; `branchline flows` would say why")
-    size = path.stat().st_size
     return Outcome(
-        str(path), size, after - before, round(seconds, 4), ok, round(spent[0], 3), round(spent[1], 3)
+        str(path),
+        path.stat().st_size,
+        cost.wan_bytes,
+        cost.seconds,
+        cost.ok,
+        cost.cpu_branch_s,
+        cost.cpu_dc_s,
     )

@@ -1,0 +1,99 @@
+"""A git server in the lab's data centre: one repository with a commit for each release, served by git itself."""
+
+import os
+import shutil
+import subprocess
+import tarfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from appliance.lab.host import Host
+from appliance.lab.tools import LabError, find
+
+PORT = 9418
+BRANCH = "refs/heads/main"
+AUTHOR = b"Branchline <lab@branchline.invalid> 1700000000 +0000"
+
+
+def make(directory: Path, tars: Sequence[Path]) -> Path:
+    """A bare repository `directory` with a commit for each tar, packed; made once."""
+    if directory.exists():
+        return directory
+    half_done = directory.with_suffix(".part")
+    shutil.rmtree(half_done, ignore_errors=True)
+    half_done.parent.mkdir(parents=True, exist_ok=True)
+    git = [find("git"), f"--git-dir={half_done}"]
+    _run([find("git"), "init", "--quiet", "--bare", "--initial-branch=main", str(half_done)])
+    with subprocess.Popen([*git, "fast-import", "--quiet"], stdin=subprocess.PIPE, env=_clean()) as importer:
+        assert importer.stdin is not None
+        for tar in tars:
+            _write_commit(importer.stdin, tar)
+    if importer.returncode != 0:
+        raise LabError(f"git fast-import failed with status {importer.returncode}; its error is above")
+    # With several threads a pack's bytes depend on which one is faster.
+    _run([*git, "config", "pack.threads", "1"])
+    _run([*git, "repack", "-a", "-d", "-f", "--quiet"])
+    half_done.rename(directory)
+    return directory
+
+
+def _write_commit(stream: IO[bytes], tar: Path) -> None:
+    """A commit that holds exactly the tar's files, in the format of git fast-import."""
+    message = tar.stem.encode()
+    stream.write(b"commit %s\ncommitter %s\n" % (BRANCH.encode(), AUTHOR))
+    stream.write(b"data %d\n%s\ndeleteall\n" % (len(message), message))
+    with tarfile.open(tar) as archive:
+        for member in archive:
+            content = archive.extractfile(member)
+            assert content is not None
+            stream.write(b"M 100644 inline %s\ndata %d\n" % (member.name.encode(), member.size))
+            stream.write(content.read() + b"\n")
+
+
+def _clean() -> dict[str, str]:
+    """An environment in which nobody's git configuration counts."""
+    return os.environ | {"HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
+
+
+def _run(argv: Sequence[str]) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, env=_clean())
+    if done.returncode != 0:
+        raise LabError(f"{' '.join(argv)} failed: {done.stderr.strip()}")
+
+
+class GitServer:
+    """`git daemon` on a host of the lab."""
+
+    def __init__(self, host: Host, repository: Path) -> None:
+        argv = [find("git"), "-c", "safe.directory=*", "daemon", "--export-all", "--reuseaddr"]
+        argv += [f"--base-path={repository.parent}", f"--port={PORT}", str(repository.parent)]
+        self.url = f"git://{host.v4}/{repository.name}"
+        self._process = host.popen(
+            argv, env=_clean(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        wait_for_port(host, PORT, self._process)
+
+    def clone(self, client: Host, into: Path) -> bool:
+        """Clone without a work tree; True when git says it is whole."""
+        argv = [find("git"), "clone", "--quiet", "--bare", self.url, str(into)]
+        if client.run(argv, capture_output=True, env=_clean()).returncode != 0:
+            return False
+        fsck = [find("git"), f"--git-dir={into}", "fsck", "--full"]
+        return subprocess.run(fsck, capture_output=True, env=_clean()).returncode == 0
+
+
+def wait_for_port(host: Host, port: int, process: "subprocess.Popen[str]", within: float = 15.0) -> None:
+    """Return when something listens on that TCP port inside the host; LabError when the process ends first."""
+    deadline = time.monotonic() + within
+    while True:
+        with host.socket() as knocking:
+            knocking.settimeout(1.0)
+            if knocking.connect_ex((host.v4, port)) == 0:
+                return
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            said = process.stderr.read() if process.stderr else ""
+            raise LabError(f"nothing listens on port {port} of the lab's {host.name}: {said[-500:].strip()}")
+        time.sleep(0.02)
