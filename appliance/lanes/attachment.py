@@ -334,5 +334,6 @@ class Attachment:
             if reason:
                 self.reason = reason
             return
-        self.state, self.reason, self.since = state, reason or self.reason, self._loop.clock()
+        self.state, self.since = state, self._loop.clock()
+        self.reason = "" if state == "up" else reason or self.reason
         self._sessions.changed(state, self.reason)

@@ -252,4 +252,4 @@ def _tls_reason(error: Exception) -> str:
         return "key: the other side does not accept this box's key"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or text}"
-    return text
+    return error.strerror or text if isinstance(error, OSError) else text

@@ -1,0 +1,95 @@
+"""Flows through both boxes: every byte, both families, both directions, every order of ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.lab import Lab
+from appliance.lab.pair import Pair, Side
+
+EXCHANGE = str(Path(__file__).with_name("exchange.py"))
+PORT = 5000
+HOSTS = ("10.2.0.2", "fd02::2")
+
+
+@pytest.fixture(scope="module")
+def server(module_lab: Lab) -> Iterator[None]:
+    process = module_lab.server.popen([sys.executable, EXCHANGE, "serve", "--port", str(PORT)], stdout=-1)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    yield
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def pair(module_lab: Lab, server: None) -> Iterator[Pair]:
+    with Pair(module_lab) as pair:
+        yield pair
+
+
+def exchange(
+    lab: Lab, flows: int, seed: int, largest: int = 1 << 20, hosts: tuple[str, ...] = HOSTS
+) -> dict[str, Any]:
+    arguments = ["--flows", str(flows), "--seed", str(seed), "--largest", str(largest)]
+    for host in hosts:
+        arguments += ["--host", host]
+    command = [sys.executable, EXCHANGE, "call", "--port", str(PORT), *arguments]
+    result = lab.client.run(command, capture_output=True, timeout=100)
+    assert result.returncode == 0, result.stderr
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
+
+
+def finished(pair: Pair) -> int:
+    return int(pair.branch.call("peers")[0]["finished"])
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_two_hundred_flows_at_once_are_exact(module_lab: Lab, pair: Pair, seed: int) -> None:
+    before = finished(pair)
+    assert exchange(module_lab, 200, seed) == {"flows": 200, "exact": 200, "wrong": []}
+    pair.branch.wait(lambda: finished(pair) == before + 200, "all flows were optimised and have ended")
+
+
+def test_large_flows_in_both_directions_at_once_are_exact(module_lab: Lab, pair: Pair) -> None:
+    assert exchange(module_lab, 8, 3, largest=30 << 20)["exact"] == 8
+
+
+def test_flows_are_exact_over_a_bad_line(module_lab: Lab, pair: Pair) -> None:
+    before = module_lab.profile
+    try:
+        module_lab.wan.set(rate=50e6 / 8, rtt=0.04, loss=0.01, jitter=0.005)
+        assert exchange(module_lab, 50, 4, largest=200_000)["exact"] == 50
+    finally:
+        module_lab.wan.apply(before)
+
+
+def test_the_server_sees_the_box_where_the_peer_says_so(new_lab: Any) -> None:
+    with new_lab() as lab:
+        listen = (
+            "import socket\n"
+            "with socket.create_server(('10.2.0.2', 5001)) as listener:\n"
+            "    print('ready', flush=True)\n"
+            "    sock, address = listener.accept()\n"
+            "    print(address[0], flush=True)\n"
+            "    sock.sendall(sock.recv(9))\n"
+        )
+        server = lab.server.popen([sys.executable, "-c", listen], stdout=-1)
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+        with Pair(lab, dc=Side(peer={"source": "box"})):
+            sock = lab.client.socket()
+            sock.settimeout(10)
+            sock.connect(("10.2.0.2", 5001))
+            sock.sendall(b"who am I?")
+            assert sock.recv(9) == b"who am I?"
+            sock.close()
+            assert server.stdout.readline() == b"10.2.0.1\n"
+        server.wait(5)
