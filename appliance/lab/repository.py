@@ -4,12 +4,12 @@ import os
 import shutil
 import subprocess
 import tarfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 from appliance.lab.host import Host
+from appliance.lab.listening import start
 from appliance.lab.tools import LabError, find
 
 PORT = 9418
@@ -66,34 +66,20 @@ def _run(argv: Sequence[str]) -> None:
 class GitServer:
     """`git daemon` on a host of the lab."""
 
-    def __init__(self, host: Host, repository: Path) -> None:
+    def __init__(self, host: Host, repository: Path, log: Path) -> None:
         argv = [find("git"), "-c", "safe.directory=*", "daemon", "--export-all", "--reuseaddr"]
         argv += [f"--base-path={repository.parent}", f"--port={PORT}", str(repository.parent)]
+        self._repository = repository
         self.url = f"git://{host.v4}/{repository.name}"
-        self._process = host.popen(
-            argv, env=_clean(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        wait_for_port(host, PORT, self._process)
+        self._process = start(host, argv, PORT, log, _clean())
 
     def clone(self, client: Host, into: Path) -> bool:
-        """Clone without a work tree; True when git says it is whole."""
+        """Clone without a work tree; True when it is the same commit (git checks every object it receives)."""
         argv = [find("git"), "clone", "--quiet", "--bare", self.url, str(into)]
-        if client.run(argv, capture_output=True, env=_clean()).returncode != 0:
-            return False
-        fsck = [find("git"), f"--git-dir={into}", "fsck", "--full"]
-        return subprocess.run(fsck, capture_output=True, env=_clean()).returncode == 0
+        done = client.run(argv, capture_output=True, env=_clean())
+        return done.returncode == 0 and _head(into) == _head(self._repository)
 
 
-def wait_for_port(host: Host, port: int, process: "subprocess.Popen[str]", within: float = 15.0) -> None:
-    """Return when something listens on that TCP port inside the host; LabError when the process ends first."""
-    deadline = time.monotonic() + within
-    while True:
-        with host.socket() as knocking:
-            knocking.settimeout(1.0)
-            if knocking.connect_ex((host.v4, port)) == 0:
-                return
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            said = process.stderr.read() if process.stderr else ""
-            raise LabError(f"nothing listens on port {port} of the lab's {host.name}: {said[-500:].strip()}")
-        time.sleep(0.02)
+def _head(repository: Path) -> str:
+    argv = [find("git"), "-c", "safe.directory=*", f"--git-dir={repository}", "rev-parse", BRANCH]
+    return subprocess.run(argv, capture_output=True, text=True, env=_clean()).stdout

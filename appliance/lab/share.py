@@ -1,22 +1,23 @@
 """A Windows file share in the lab's data centre: Samba with every file of its own in a private directory."""
 
 import filecmp
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from appliance.lab.host import Host
-from appliance.lab.repository import wait_for_port
+from appliance.lab.listening import start
 from appliance.lab.tools import find
 
 PORT = 445
 NAME = "files"
+PLACES = (
+    *("private dir", "lock directory", "state directory", "cache directory"),
+    *("pid directory", "binddns dir", "ncalrpc dir"),
+)
 
 
 def configuration(directory: Path, shared: Path) -> str:
     """smb.conf of a server for guests, or of a client, that touches nothing outside `directory`."""
-    places = ["private dir", "lock directory", "state directory", "cache directory", "pid directory"]
-    places += ["binddns dir", "ncalrpc dir"]
     settings = {
         "server role": "standalone server",
         "workgroup": "LAB",
@@ -29,7 +30,7 @@ def configuration(directory: Path, shared: Path) -> str:
         "disable spoolss": "yes",
         "log file": f"{directory}/log",
         "passdb backend": f"tdbsam:{directory}/passdb.tdb",
-    } | {place: f"{directory}/{place.replace(' ', '-')}" for place in places}
+    } | {place: str(directory / "run") for place in PLACES}
     lines = ["[global]", *(f"{key} = {value}" for key, value in settings.items())]
     lines += [f"[{NAME}]", f"path = {shared}", "guest ok = yes", "read only = yes", ""]
     return "\n".join(lines)
@@ -40,16 +41,14 @@ class Share:
 
     def __init__(self, host: Host, directory: Path, shared: Path) -> None:
         directory.mkdir(mode=0o700)
+        (directory / "run").mkdir(mode=0o700)
         self._address = host.v4
         self._directory = directory
         self._shared = shared
         self._config = directory / "smb.conf"
         self._config.write_text(configuration(directory, shared))
         argv = [find("smbd"), "--foreground", "--no-process-group", "-s", str(self._config), "--debug-stdout"]
-        self._process = host.popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        wait_for_port(host, PORT, self._process)
+        self._process = start(host, argv, PORT, directory / "smbd.log")
 
     def copy(self, client: Host, names: Sequence[str]) -> bool:
         """Copy files of the share with smbclient, compare them, forget them; True when all are the same."""

@@ -32,10 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    with open("/proc/self/uid_map") as file:
-        everyone = file.read().split() == ["0", "0", "4294967295"]
     for item in items:
-        if item.get_closest_marker("real_root") and not everyone:
+        if item.get_closest_marker("real_root") and not rootless.all_users():
             item.add_marker(pytest.mark.skip(reason="needs root outside any user namespace"))
 
 

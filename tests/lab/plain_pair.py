@@ -272,17 +272,18 @@ def echoes(sock: socket.socket, data: bytes = b"question") -> bool:
     return received == data
 
 
-def outcome(pair: Pair, server: str, port: int, timeout: float = 3.0, source_port: int = 0) -> str:
-    """What a client sees: "echo", or the name of the error, with "late " before it when connect had succeeded."""
-    late = ""
+def outcome(pair: Pair, server: str, port: int, timeout: float = 3.0) -> str:
+    """What a client sees: "echo", "timeout" or the name of the error.
+
+    An RST that follows upon the handshake is ECONNRESET, whether it comes before connect() has returned or after.
+    """
     try:
-        with pair.connect(server, port, timeout=timeout, source_port=source_port) as sock:
-            late = "late "
-            return "echo" if echoes(sock) else "late EOF"
+        with pair.connect(server, port, timeout=timeout) as sock:
+            return "echo" if echoes(sock) else "end of file"
     except TimeoutError:
-        return late + "timeout"
+        return "timeout"
     except OSError as error:
-        return late + errno.errorcode[error.errno or 0]
+        return errno.errorcode[error.errno or 0]
 
 
 def address_of(sock: socket.socket) -> tuple[str, int]:
