@@ -15,7 +15,6 @@ from dedupe.window import EncodeWindow
 MINE, THEIRS = 0, 1
 RELOG_BELOW = 8192
 LEAST_LOGGED = lib.BL_WINDOW
-_TOKEN_SLACK = 256
 
 
 class Encoder:
@@ -146,14 +145,16 @@ class Encoder:
 
     def _make_room(self, length: int) -> None:
         self._room = max(1 << 16, 1 << (length - 1).bit_length() if length else 0)
-        anchors = self._room // 16
-        self._tokens = ffi.new("uint8_t[]", self._room + _TOKEN_SLACK)
+        anchors, copies = self._room // 16, self._room // 32 + 2
+        self._tokens = ffi.new("uint8_t[]", copies * lib.BL_TOKEN_MAX)
         self._gathered = ffi.new("uint8_t[]", self._room)
         self._anchors = ffi.new("bl_anchor[]", anchors)
+        self._copies = ffi.new("bl_copy[]", copies)
         found = self._found
-        found.token, found.token_room = self._tokens, self._room + _TOKEN_SLACK
+        found.token, found.token_room = self._tokens, copies * lib.BL_TOKEN_MAX
         found.literal = self._gathered
         found.anchor, found.anchor_room = self._anchors, anchors
+        found.copy, found.copy_room = self._copies, copies
 
     def _count(self, block: Block) -> None:
         self.blocks += 1

@@ -1,12 +1,12 @@
-/* The gear table: splitmix64 (Steele, Lea, Flood 2014) from seed 0x6272616E63686C69 ("branchli").
+/* The gear table: splitmix64 (Steele, Lea, Flood 2014) from seed 0x6272616E63686C69 ("branchl" and a count).
  *
- * Entry 0 alone is -(value >> 8): the hash of a window of 64 equal bytes b is -gear[b], so a run of zeros
- * has an anchor (its top byte is 0). Without it, long zero runs could not be found again.
+ * The hash of a window of 64 equal bytes b is -gear[b]; the seed is the first for which none of them is an
+ * anchor, so that runs are left to the rule for bare stretches (scan.c).
  */
 #include "kernel.h"
 
 const uint64_t bl_gear[256] = {
-    0xFF0A2C509752E87A, 0x6DE340BC526C516F, 0xDBD2C6A0ED5AA720, 0xED56170B1E56B7AD,
+    0xF5D3AF68AD17864D, 0x6DE340BC526C516F, 0xDBD2C6A0ED5AA720, 0xED56170B1E56B7AD,
     0xAE9ADAC9A943336E, 0xD780A91CEE9F45AF, 0x0A2C9D57EEBBD8C3, 0x0E79FB4AB3E64007,
     0xA882FE2391D746B7, 0x026D2AF520D60FC1, 0x318C8163F40DFEF6, 0xF2CFD40FA88894EE,
     0xB9438E039DECFFE4, 0xCEF56837EA68D423, 0x5A96032A0600FC0B, 0xE6F90723D3CD0500,

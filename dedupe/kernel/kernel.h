@@ -23,7 +23,7 @@ enum {
     BL_LOGS = 2,           /* logs that a token may name: 0 the sender's, 1 the receiver's */
     BL_BUCKET = 8,         /* index entries to a cache line */
     BL_HEAD_MAX = 32,      /* longest block head */
-    BL_TOKEN_MAX = 24,     /* longest token */
+    BL_TOKEN_MAX = 32,     /* longest COPY and LITERAL together */
     BL_WINDOW = 64,        /* bytes under the rolling hash */
 };
 
@@ -59,6 +59,13 @@ typedef struct {
     uint32_t end;
 } bl_anchor;
 
+/* length bytes of the block from start on are those of the log from offset on. run: bytes of that match up to
+ * the copy's end, counting those of the flow's blocks before. */
+typedef struct {
+    uint64_t offset, run;
+    uint32_t start, length, log;
+} bl_copy;
+
 typedef struct {
     bl_view view[BL_LOGS];
     bl_index *index;
@@ -72,10 +79,12 @@ typedef struct {
 
 typedef struct {
     uint8_t *token;
-    size_t token_room; /* at least the block's length + 64 */
+    size_t token_room; /* copy_room * BL_TOKEN_MAX is always enough */
     uint8_t *literal;  /* room for the block's length; untouched when literal_length == block length */
     bl_anchor *anchor;
-    size_t anchor_room;
+    size_t anchor_room; /* anchors beyond are not used */
+    bl_copy *copy;
+    size_t copy_room; /* block length / 32 + 2 is always enough */
     size_t token_length, literal_length, logged_length, copied, anchors, copies;
     uint32_t next_log; /* the hint for the flow's next block */
     uint64_t next_offset, next_run;
@@ -89,7 +98,6 @@ typedef struct {
 } bl_block;
 
 size_t bl_scan(const uint8_t *raw, size_t from, size_t to, bl_anchor *out, size_t room);
-size_t bl_scan_plain(const uint8_t *raw, size_t from, size_t to, bl_anchor *out, size_t room);
 int bl_match(const bl_search *search, const uint8_t *raw, size_t length, bl_found *found);
 size_t bl_head_write(uint8_t *out, uint32_t coding, int logs, uint64_t base, uint64_t raw_length,
                      uint64_t token_length);

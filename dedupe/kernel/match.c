@@ -18,56 +18,45 @@ typedef struct {
     bl_found *found;
     const uint8_t *raw;
     size_t length;
-    size_t cursor; /* everything before it is in tokens */
-    size_t literal;
-    bl_writer writer;
+    size_t cursor; /* end of the last copy */
+    size_t fixed;  /* copies that end here or before are not taken back */
 } state;
 
-typedef struct {
-    size_t start, length;
-    uint64_t offset, run;
-    uint32_t log;
-} match;
-
-static void put_literal(state *s, size_t end)
+/* A long match found later may reach back over short ones that chance found first: it takes their place. */
+static void take_back(state *s, size_t start)
 {
-    size_t length = end - s->cursor;
-    bl_token token = {.length = length, .logged = s->search->store != 0};
+    bl_found *found = s->found;
 
-    if (length == 0)
-        return;
-    if (length < s->length)
-        memcpy(s->found->literal + s->literal, s->raw + s->cursor, length);
-    bl_token_write(&s->writer, &token);
-    s->literal += length;
-    if (token.logged)
-        s->found->logged_length += length;
-    s->cursor = end;
+    while (found->copies) {
+        bl_copy *last = &found->copy[found->copies - 1];
+        if (last->start + last->length <= start)
+            break;
+        if (last->start + LEAST <= start) {
+            last->length = (uint32_t)(start - last->start);
+            break;
+        }
+        found->copies--;
+    }
 }
 
-static int put_copy(state *s, const match *m)
+/* Whether the bytes of a copy are logged again. One that the block's end cuts off may go on in the next block:
+ * it is no fragment yet. */
+static int relogged(const state *s, const bl_copy *copy)
 {
-    size_t end = m->start + m->length;
-    uint64_t run = m->start == 0 ? m->run + m->length : m->length;
-    bl_token token = {.copy = 1, .length = m->length, .offset = m->offset, .log = m->log};
-
-    put_literal(s, m->start);
-    /* A match that the block's end cuts off may go on in the next block: it is no fragment yet. */
-    token.logged = s->search->store && run < s->search->relog_below && end < s->length;
-    bl_token_write(&s->writer, &token);
-    s->cursor = end;
-    s->found->copies++;
-    s->found->copied += m->length;
-    s->found->reverse |= m->log == 1;
-    if (token.logged)
-        s->found->logged_length += m->length;
-    s->found->next_log = m->log;
-    s->found->next_offset = m->offset + m->length;
-    s->found->next_run = end == s->length ? run : 0;
-    return token.logged;
+    return s->search->store && copy->run < s->search->relog_below && copy->start + copy->length < s->length;
 }
 
-static int try_hint(const state *s, match *m)
+static void take(state *s, bl_copy copy)
+{
+    take_back(s, copy.start);
+    copy.run += copy.length;
+    s->found->copy[s->found->copies++] = copy;
+    s->cursor = copy.start + copy.length;
+    if (copy.run >= s->search->relog_below)
+        s->fixed = s->cursor;
+}
+
+static int try_hint(const state *s, bl_copy *copy)
 {
     const bl_search *search = s->search;
     const bl_view *view;
@@ -82,15 +71,13 @@ static int try_hint(const state *s, match *m)
         return 0;
     if (most > range->end - search->hint_offset)
         most = (size_t)(range->end - search->hint_offset);
-    m->start = 0;
-    m->offset = search->hint_offset;
-    m->log = search->hint_log;
-    m->run = search->hint_run;
-    m->length = bl_log_forward(view->log, m->offset, s->raw, most);
-    return m->length >= LEAST || (m->length == s->length && m->length >= HINT_LEAST);
+    *copy = (bl_copy){.offset = search->hint_offset, .run = search->hint_run, .log = search->hint_log};
+    copy->length = (uint32_t)bl_log_forward(view->log, copy->offset, s->raw, most);
+    return copy->length >= LEAST || (copy->length == s->length && copy->length >= HINT_LEAST);
 }
 
-static int try_anchor(const state *s, const bl_anchor *anchor, match *best)
+/* The longest match through this anchor. */
+static int try_anchor(const state *s, const bl_anchor *anchor, bl_copy *best)
 {
     const bl_search *search = s->search;
     bl_place place = bl_index_place(search->index, anchor->hash);
@@ -111,7 +98,7 @@ static int try_anchor(const state *s, const bl_anchor *anchor, match *best)
         offset = bl_entry_offset(entry, view->range[view->ranges - 1].end);
         if (offset == 0 || !(range = bl_view_range(view, offset - 1, offset)))
             continue;
-        most = anchor->end - s->cursor;
+        most = anchor->end - s->fixed;
         if (most > offset - range->start)
             most = (size_t)(offset - range->start);
         back = bl_log_backward(view->log, offset, s->raw + anchor->end, most);
@@ -119,10 +106,13 @@ static int try_anchor(const state *s, const bl_anchor *anchor, match *best)
         if (most > range->end - offset)
             most = (size_t)(range->end - offset);
         ahead = bl_log_forward(view->log, offset, s->raw + anchor->end, most);
-        if (back + ahead > best->length)
-            *best = (match){anchor->end - back, back + ahead, offset - back, 0, log_id};
+        if (anchor->end + ahead >= s->cursor + LEAST && back + ahead >= LEAST && back + ahead > best->length)
+            *best = (bl_copy){.start = (uint32_t)(anchor->end - back),
+                              .length = (uint32_t)(back + ahead),
+                              .offset = offset - back,
+                              .log = log_id};
     }
-    return best->length >= LEAST;
+    return best->length > 0;
 }
 
 static void prefetch(const bl_index *index, const bl_anchor *anchor, size_t count)
@@ -139,33 +129,23 @@ static void scan(state *s, size_t from, size_t to)
     found->anchors += bl_scan(s->raw, from, to, found->anchor + found->anchors, found->anchor_room - found->anchors);
 }
 
-static int room_for_copy(const state *s)
+static int search_block(state *s)
 {
-    size_t used = (size_t)(s->writer.at - s->found->token);
-    return used + 3 * BL_TOKEN_MAX <= s->found->token_room;
-}
-
-int bl_match(const bl_search *search, const uint8_t *raw, size_t length, bl_found *found)
-{
-    state s = {.search = search, .found = found, .raw = raw, .length = length, .writer = {found->token, {0}}};
+    const bl_search *search = s->search;
+    bl_found *found = s->found;
     size_t scanned = 0, step = FIRST_STEP;
-    match m;
+    bl_copy copy;
 
-    found->token_length = found->literal_length = found->logged_length = found->copied = 0;
-    found->anchors = found->copies = found->reverse = 0;
-    found->next_log = 0;
-    found->next_offset = found->next_run = 0;
-    if (length > UINT32_MAX / 2 || found->token_room < 3 * BL_TOKEN_MAX)
-        return BL_LENGTH;
-    if (search->copy && try_hint(&s, &m)) {
-        scanned = m.length;
-        if (put_copy(&s, &m))
-            scan(&s, 0, scanned);
+    if (search->copy && try_hint(s, &copy)) {
+        take(s, copy);
+        scanned = s->cursor;
+        if (relogged(s, &found->copy[0]))
+            scan(s, 0, scanned);
     }
-    while (scanned < length) {
-        size_t to = length - scanned < step ? length : scanned + step, next = found->anchors;
+    while (scanned < s->length) {
+        size_t to = s->length - scanned < step ? s->length : scanned + step, next = found->anchors;
 
-        scan(&s, scanned, to);
+        scan(s, scanned, to);
         scanned = to;
         step = step * 2 < LAST_STEP ? step * 2 : LAST_STEP;
         if (!search->copy)
@@ -173,22 +153,91 @@ int bl_match(const bl_search *search, const uint8_t *raw, size_t length, bl_foun
         prefetch(search->index, found->anchor + next, found->anchors - next);
         for (; next < found->anchors; next++) {
             const bl_anchor *anchor = &found->anchor[next];
-            if (anchor->end <= s.cursor || !room_for_copy(&s) || !try_anchor(&s, anchor, &m))
+            if (anchor->end <= s->cursor || !try_anchor(s, anchor, &copy))
                 continue;
+            if (found->copies == found->copy_room)
+                return BL_LENGTH;
+            take(s, copy);
             /* What is logged again needs its anchors in the index; what is not need not even be scanned. */
-            if (put_copy(&s, &m) && s.cursor > scanned)
-                scan(&s, scanned, s.cursor);
-            if (s.cursor > scanned)
-                scanned = s.cursor;
+            if (s->cursor > scanned && copy.length < search->relog_below && search->store)
+                scan(s, scanned, s->cursor);
+            if (s->cursor > scanned)
+                scanned = s->cursor;
             step = FIRST_STEP;
         }
     }
-    if (s.cursor < length) {
-        if (found->copies) /* the same distance on: a byte changed in place leaves the rest where it was */
-            found->next_offset += length - s.cursor;
-        put_literal(&s, length);
+    return BL_OK;
+}
+
+static void write_literal(const state *s, bl_writer *writer, size_t from, size_t to)
+{
+    bl_found *found = s->found;
+    bl_token token = {.length = to - from, .logged = s->search->store != 0};
+
+    if (from == to)
+        return;
+    if (found->copies)
+        memcpy(found->literal + found->literal_length, s->raw + from, to - from);
+    bl_token_write(writer, &token);
+    found->literal_length += token.length;
+    found->logged_length += token.logged ? token.length : 0;
+}
+
+static void write_tokens(const state *s)
+{
+    bl_found *found = s->found;
+    bl_writer writer = {found->token, {0}};
+    size_t done = 0;
+
+    for (size_t i = 0; i < found->copies; i++) {
+        const bl_copy *copy = &found->copy[i];
+        bl_token token = {.copy = 1, .length = copy->length, .offset = copy->offset, .log = copy->log};
+        token.logged = relogged(s, copy) != 0;
+        write_literal(s, &writer, done, copy->start);
+        bl_token_write(&writer, &token);
+        found->copied += token.length;
+        found->logged_length += token.logged ? token.length : 0;
+        found->reverse |= token.log == 1;
+        done = copy->start + token.length;
     }
-    found->literal_length = s.literal;
-    found->token_length = (size_t)(s.writer.at - found->token);
+    write_literal(s, &writer, done, s->length);
+    found->token_length = (size_t)(writer.at - found->token);
+}
+
+/* Where this flow would go on: after the last copy, the same distance on (a byte changed in place leaves the
+ * rest where it was). */
+static void write_hint(const state *s)
+{
+    bl_found *found = s->found;
+    const bl_copy *last;
+
+    found->next_log = 0;
+    found->next_offset = found->next_run = 0;
+    if (found->copies == 0)
+        return;
+    last = &found->copy[found->copies - 1];
+    found->next_log = last->log;
+    found->next_offset = last->offset + (s->length - last->start);
+    if (last->start + last->length == s->length)
+        found->next_run = last->run;
+}
+
+int bl_match(const bl_search *search, const uint8_t *raw, size_t length, bl_found *found)
+{
+    state s = {.search = search, .found = found, .raw = raw, .length = length};
+    int status;
+
+    found->token_length = found->literal_length = found->logged_length = found->copied = 0;
+    found->anchors = found->copies = found->reverse = 0;
+    if (length > UINT32_MAX / 2)
+        return BL_LENGTH;
+    status = search_block(&s);
+    /* Each copy comes with at most one literal before it, and one literal may end the block. */
+    if (status == BL_OK && found->token_room < (found->copies + 1) * BL_TOKEN_MAX)
+        status = BL_LENGTH;
+    if (status != BL_OK)
+        return status;
+    write_tokens(&s);
+    write_hint(&s);
     return BL_OK;
 }

@@ -6,7 +6,10 @@
  */
 #include "scan.h"
 
-enum { LANES = 4, LANE = 4096 };
+enum {
+    APART = 16,   /* least distance of anchors */
+    PIECE = 512,  /* random bytes rarely go as long without an anchor */
+};
 
 /* Hash of the window that ends before `at`; at >= BL_WINDOW - 1, one byte short of a window is warmed. */
 static inline uint64_t warmed(const uint8_t *raw, size_t at)
@@ -17,88 +20,63 @@ static inline uint64_t warmed(const uint8_t *raw, size_t at)
     return hash;
 }
 
-/* A run of one byte is an anchor at every position or at none: keep the first of each run. */
-static inline size_t keep(bl_anchor *out, size_t count, size_t room, uint64_t hash, size_t end, uint64_t *last,
-                          size_t *last_end)
+typedef struct {
+    bl_anchor *out;
+    size_t count, room;
+    size_t covered; /* where the last anchor's window ends, or where the scan began */
+} list;
+
+static void put(list *l, uint64_t hash, size_t end)
 {
-    int same = hash == *last && end == *last_end + 1;
-    *last = hash;
-    *last_end = end;
-    if (same || count == room)
-        return count;
-    out[count].hash = hash;
-    out[count].end = (uint32_t)end;
-    return count + 1;
+    if (l->count < l->room) {
+        l->out[l->count].hash = hash;
+        l->out[l->count++].end = (uint32_t)end;
+    }
+    l->covered = end;
 }
 
-size_t bl_scan_plain(const uint8_t *raw, size_t from, size_t to, bl_anchor *out, size_t room)
+/* Stretches without anchors (runs, tables, patterns of a short period) get the smallest hash of each PIECE. */
+static void fill(list *l, const uint8_t *raw, size_t to)
 {
-    size_t count = 0, last_end = 0;
-    uint64_t hash, last = 0;
+    while (to - l->covered > PIECE) {
+        size_t from = l->covered, best_end = 0;
+        uint64_t hash = warmed(raw, from), best = 0;
+        for (size_t i = from; i < from + PIECE; i++) {
+            hash = (hash << 1) + bl_gear[raw[i]];
+            if (best_end == 0 || hash < best) {
+                best = hash;
+                best_end = i + 1;
+            }
+        }
+        put(l, best, best_end);
+        l->covered = from + PIECE;
+    }
+}
+
+/* Anchors come in ascending order; those close behind another add nothing. */
+static __attribute__((noinline)) void found(list *l, const uint8_t *raw, uint64_t hash, size_t end)
+{
+    if (l->count && end - l->out[l->count - 1].end < APART)
+        return;
+    fill(l, raw, end);
+    put(l, hash, end);
+}
+
+size_t bl_scan(const uint8_t *raw, size_t from, size_t to, bl_anchor *out, size_t room)
+{
+    uint64_t hash;
 
     if (from < BL_WINDOW - 1)
         from = BL_WINDOW - 1;
     if (from >= to)
         return 0;
+    list l = {out, 0, room, from};
     hash = warmed(raw, from);
     for (size_t i = from; i < to; i++) {
         hash = (hash << 1) + bl_gear[raw[i]];
-        if (bl_is_anchor(hash))
-            count = keep(out, count, room, hash, i + 1, &last, &last_end);
+        if (__builtin_expect(bl_is_anchor(hash), 0))
+            found(&l, raw, hash, i + 1);
     }
-    return count;
-}
-
-/* Four lanes, each a quarter of the stretch: one lane waits for its own last step, four do not. */
-static size_t scan_lanes(const uint8_t *raw, size_t from, size_t quarter, bl_anchor *out, size_t room,
-                         uint64_t *last, size_t *last_end)
-{
-    uint64_t hash[LANES], hashes[LANES][LANE];
-    uint16_t places[LANES][LANE];
-    size_t found[LANES] = {0}, count = 0;
-    const uint8_t *base[LANES];
-
-    for (int lane = 0; lane < LANES; lane++) {
-        base[lane] = raw + from + (size_t)lane * quarter;
-        hash[lane] = warmed(raw, from + (size_t)lane * quarter);
-    }
-    for (size_t i = 0; i < quarter; i++) {
-        for (int lane = 0; lane < LANES; lane++) {
-            hash[lane] = (hash[lane] << 1) + bl_gear[base[lane][i]];
-            if (__builtin_expect(bl_is_anchor(hash[lane]), 0)) {
-                hashes[lane][found[lane]] = hash[lane];
-                places[lane][found[lane]++] = (uint16_t)i;
-            }
-        }
-    }
-    for (int lane = 0; lane < LANES; lane++)
-        for (size_t i = 0; i < found[lane]; i++)
-            count = keep(out, count, room, hashes[lane][i], from + (size_t)lane * quarter + places[lane][i] + 1,
-                         last, last_end);
-    return count;
-}
-
-size_t bl_scan(const uint8_t *raw, size_t from, size_t to, bl_anchor *out, size_t room)
-{
-    size_t count = 0, last_end = 0;
-    uint64_t hash, last = 0;
-
-    if (from < BL_WINDOW - 1)
-        from = BL_WINDOW - 1;
-    while (to > from && to - from >= LANES * 256) {
-        size_t quarter = (to - from) / LANES;
-        if (quarter > LANE)
-            quarter = LANE;
-        count += scan_lanes(raw, from, quarter, out + count, room - count, &last, &last_end);
-        from += LANES * quarter;
-    }
-    if (from >= to)
-        return count;
-    hash = warmed(raw, from);
-    for (size_t i = from; i < to; i++) {
-        hash = (hash << 1) + bl_gear[raw[i]];
-        if (bl_is_anchor(hash))
-            count = keep(out, count, room, hash, i + 1, &last, &last_end);
-    }
-    return count;
+    fill(&l, raw, to);
+    return l.count;
 }
