@@ -19,7 +19,7 @@ import msgspec
 
 Severity = Literal["info", "warning", "error"]
 
-_LONGEST = 64 * 1024  # an event that is longer is a bug of its writer; its evidence is dropped
+LONGEST = 64 * 1024  # an event that is longer is a bug of its writer; its evidence is dropped
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ _decoder = msgspec.json.Decoder(Event)
 def encode(event: Event) -> bytes:
     """One line of JSON without its newline, at most 64 KiB: evidence that would make it longer is left out."""
     line = _encoder.encode(event)
-    if len(line) > _LONGEST:
+    if len(line) > LONGEST:
         cut = msgspec.structs.replace(event, text=event.text[:4096], evidence={"left_out_bytes": len(line)})
         line = _encoder.encode(cut)
     return line

@@ -1,0 +1,126 @@
+"""What people ask: the box at a glance, peers, flows, events, configuration. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from appliance.config import to_dict
+from appliance.control import summary
+from appliance.control.in_force import InForce
+from appliance.control.kernel import Kernel, KernelError
+from appliance.events import Event, EventLog
+from appliance.rpc import Params, RpcError
+from appliance.rpc_asyncio import AsyncHandler, Connection
+from appliance.version import version
+
+_MOST_FLOWS = 100_000
+_MOST_EVENTS = 100_000
+_PATIENCE_S = 2.0  # a data plane that hangs must not keep anybody from knowing that it does
+
+
+class Answers:
+    """The methods of the control socket that only read. `source` is the file that people edit."""
+
+    def __init__(
+        self, source: Path, in_force: InForce, kernel: Kernel, data: Connection, log: EventLog
+    ) -> None:
+        self._source = source
+        self._in_force = in_force
+        self._kernel = kernel
+        self._data = data
+        self._log = log
+        self._began = time.time()
+
+    def handlers(self) -> dict[str, AsyncHandler]:
+        """By the name of the method."""
+        return {
+            "status": self.status,
+            "peers": self.peers,
+            "flows": self.flows,
+            "events": self.events,
+            "config": self.config,
+        }
+
+    async def status(self, _params: Params) -> summary.Tree:
+        """The box at a glance; it answers whatever state the data plane is in."""
+        said, silence = await self._ask_data("status")
+        totals = said.get("totals", {}) if said else {}
+        refused: summary.Tree
+        try:
+            refused = dict(await self._kernel.counters())
+        except KernelError as error:
+            refused = {"unknown": str(error)}
+        return {
+            "box": str(self._in_force.config.box.id),
+            "version": version(),
+            "config": str(self._source),
+            "since": self._began,
+            "data": {
+                "up": said is not None,
+                "reason": silence,
+                "since": self._data.since,
+                **{key: said[key] for key in ("pid", "since", "heartbeat_age_s") if said and key in said},
+            },
+            "bypass": self._in_force.bypass.describe(),
+            "totals": totals,
+            "reduction": summary.reduction(totals),
+            "flows": await self._flow_counts(said),
+            "refused": refused,
+            "peers": summary.peers(
+                self._in_force.config, said.get("peers") if said else None, self._in_force.bypass, silence
+            ),
+            "events": summary.recent(
+                self._log.since(time.time() - summary.HOUR_S, _MOST_EVENTS), time.time()
+            ),
+        }
+
+    async def peers(self, _params: Params) -> list[summary.Tree]:
+        """Every configured peer."""
+        said, silence = await self._ask_data("peers")
+        return summary.peers(self._in_force.config, said, self._in_force.bypass, silence)
+
+    async def flows(self, params: Params) -> list[summary.Tree]:
+        """Up to `limit` flows: those that are optimised, then those that passed, with the reason."""
+        limit = _number(params, "limit", 1000, _MOST_FLOWS)
+        said, _ = await self._ask_data("flows", {"limit": limit})
+        flows: list[summary.Tree] = list(said or ())[:limit]
+        try:
+            passed = await self._kernel.passed(limit - len(flows))
+        except KernelError as error:
+            raise RpcError("unavailable", f"passed flows cannot be listed: {error}") from None
+        return flows + [summary.passed(flow, self._in_force.config) for flow in passed]
+
+    async def events(self, params: Params) -> list[Event]:
+        """Events after `since` (seconds since 1970), the newest `limit`, oldest first."""
+        since = params.get("since", 0)
+        if not isinstance(since, int | float):
+            raise RpcError("bad_request", "since is a number of seconds since 1970")
+        return self._log.since(float(since), _number(params, "limit", 1000, _MOST_EVENTS))
+
+    async def config(self, _params: Params) -> summary.Tree:
+        """The configuration in force."""
+        return to_dict(self._in_force.config)
+
+    async def _ask_data(self, method: str, params: Params | None = None) -> tuple[Any, str]:
+        """What it says, and why it says nothing if it does not."""
+        try:
+            return await self._data.call(method, params, within=_PATIENCE_S), ""
+        except RpcError as error:
+            return None, error.message
+
+    async def _flow_counts(self, said: summary.Tree | None) -> summary.Tree:
+        streams = said.get("totals", {}).get("streams") if said else 0
+        try:
+            passed: int | None = len(await self._kernel.passed(_MOST_FLOWS))
+        except KernelError:
+            passed = None  # unknown; `flows` says why
+        return {"optimised": streams, "passed": passed}
+
+
+def _number(params: Params, name: str, default: int, most: int) -> int:
+    value = params.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise RpcError("bad_request", f"{name} is a number from 0 to {most}")
+    return min(value, most)

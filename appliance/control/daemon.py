@@ -1,0 +1,174 @@
+"""`branchline-control`: owns the kernel state that outlives the data plane, keeps the events, answers people."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from appliance.bypass import Bypass
+from appliance.config import Config
+from appliance.control.answers import Answers
+from appliance.control.in_force import InForce
+from appliance.control.kernel import Kernel, KernelError
+from appliance.events import LONGEST, Event, EventLog, Severity, decode
+from appliance.notify import Notifier
+from appliance.rpc import RpcError
+from appliance.rpc_asyncio import Connection, Server, datagrams
+from appliance.supervisor import EVENTS_SOCKET
+
+CHECK_S = 2.0
+
+
+class Control:
+    """The daemon. `source` is the file that people edit, `config` what is in force at the start.
+
+    ValueError or OSError if what was remembered of bypass cannot be read.
+    """
+
+    def __init__(self, source: Path, config: Config, kernel: Kernel, notifier: Notifier) -> None:
+        self._box = str(config.box.id)
+        self._run_dir = Path(config.box.run_dir)
+        self._kernel = kernel
+        self._notifier = notifier
+        self._log = EventLog(Path(config.box.state_dir) / "events.jsonl", size=config.limits.event_log)
+        self._data = Connection(
+            self._run_dir / "data.sock",
+            on_event=self._data_event,
+            on_up=self._data_up,
+            on_down=self._data_down,
+        )
+        self._in_force = InForce(
+            source,
+            config,
+            Bypass.load(Path(config.box.state_dir)).within(config),
+            kernel=kernel,
+            data=self._data,
+            emit=self._emit,
+        )
+        answers = Answers(source, self._in_force, kernel, self._data, self._log)
+        self._server = Server({**answers.handlers(), **self._in_force.handlers()}, self._bug)
+        self._stop = asyncio.Event()
+        self._reloads: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Put everything in place, serve until `stop`, take everything away. KernelError or OSError at the start."""
+        try:
+            await self._kernel.open(self._in_force.spec)
+        except KernelError:
+            await self._kernel.remove()
+            raise
+        loop = asyncio.get_running_loop()
+        supervisor = datagrams(self._run_dir / EVENTS_SOCKET)
+        loop.add_reader(supervisor, self._supervisor_event, supervisor)
+        await self._server.start(self._run_dir / "control.sock")
+        tasks = [
+            loop.create_task(work) for work in (self._data.run(), self._keep_kernel(), self._keep_alive())
+        ]
+        for task in tasks:
+            task.add_done_callback(lambda _: self._stop.set())  # none ends by itself but by a bug
+        self._emit("control.started", "info", "the control plane is up", {"pid": os.getpid()})
+        self._notifier.ready()
+        await self._stop.wait()
+        self._notifier.stopping()
+        loop.remove_reader(supervisor)
+        supervisor.close()
+        for task in tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome  # as any crash: the kernel's state stays, the next process finds it
+        await self._server.close()
+        for name in (EVENTS_SOCKET, "control.sock"):
+            (self._run_dir / name).unlink(missing_ok=True)
+        await self._kernel.remove()
+        self._emit("control.stopped", "info", "the control plane has stopped; the kernel is as it was", {})
+
+    def stop(self) -> None:
+        """Begin the orderly stop."""
+        self._stop.set()
+
+    def reload(self) -> None:
+        """As the method of that name, for a signal: the outcome is an event."""
+        task = asyncio.get_running_loop().create_task(self._reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload(self) -> None:
+        try:
+            await self._in_force.reload({})
+        except RpcError:
+            return  # said as an event
+
+    # What is done again and again.
+
+    async def _keep_kernel(self) -> None:
+        """What somebody else takes away (`nft flush ruleset`, `ip rule flush`) is put back."""
+        trouble = ""
+        while True:
+            await asyncio.sleep(CHECK_S)
+            try:
+                async with self._in_force.changing:
+                    found = await self._kernel.restore(self._in_force.spec)
+            except KernelError as error:
+                if str(error) != trouble:
+                    self._emit("kernel.failed", "error", f"the kernel's state cannot be kept: {error}", {})
+                trouble = str(error)
+                continue
+            trouble = ""
+            if found:
+                text = f"somebody else removed or changed {', '.join(found)}; put back"
+                self._emit("kernel.restored", "warning", text, {"missing": found})
+
+    async def _keep_alive(self) -> None:
+        while True:
+            self._notifier.watchdog()
+            await asyncio.sleep(self._notifier.interval_s / 2 if self._notifier.interval_s else 60)
+
+    # The data plane.
+
+    async def _data_up(self) -> None:
+        self._emit("data.up", "info", "the data plane is connected", {})
+        await self._in_force.tell_data()
+
+    def _data_down(self) -> None:
+        self._emit("data.down", "error", "the data plane is gone; new flows pass through", {})
+
+    # The events.
+
+    def _emit(self, kind: str, severity: Severity, text: str, evidence: dict[str, Any]) -> None:
+        now = time.time()
+        self._keep(
+            Event(time=now, kind=kind, severity=severity, subject=self._box, text=text, evidence=evidence)
+        )
+
+    def _keep(self, event: Event, *, echo: bool = True) -> None:
+        self._log.resize(self._in_force.config.limits.event_log)
+        self._log.append(event, echo=echo)
+        self._server.publish(event)
+
+    def _data_event(self, tree: Any) -> None:
+        try:
+            self._keep(msgspec.convert(tree, Event), echo=False)  # it has said so itself
+        except msgspec.ValidationError as error:
+            self._emit("data.garbled", "warning", f"an event of the data plane is none: {error}", {})
+
+    def _supervisor_event(self, teller: socket.socket) -> None:
+        try:
+            self._keep(decode(teller.recv(LONGEST)), echo=False)
+        except BlockingIOError:
+            return
+        except msgspec.DecodeError as error:
+            self._emit("supervisor.garbled", "warning", f"an event of the supervisor is none: {error}", {})
+
+    def _bug(self, method: str, error: Exception) -> None:
+        where = error.__traceback__
+        while where is not None and where.tb_next is not None:
+            where = where.tb_next
+        place = f"{where.tb_frame.f_code.co_name}, line {where.tb_lineno}" if where is not None else ""
+        self._emit("control.bug", "error", f"{method}: {type(error).__name__}: {error}", {"place": place})

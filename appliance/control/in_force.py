@@ -1,0 +1,165 @@
+"""What is in force, configuration and bypass, and how it is changed: wholly, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from appliance.bypass import Bypass
+from appliance.config import Config, ConfigError, difference, load, to_dict
+from appliance.config.accepted import write_accepted
+from appliance.config.boxspec import box_spec
+from appliance.control.kernel import Kernel, KernelError
+from appliance.events import Severity
+from appliance.intercept.specs import BoxSpec
+from appliance.rpc import Params, RpcError
+from appliance.rpc_asyncio import AsyncHandler, Connection
+
+Emit = Callable[[str, Severity, str, dict[str, Any]], None]
+
+
+class InForce:
+    """Configuration and bypass of a running box. `source` is the file that people edit."""
+
+    def __init__(
+        self, source: Path, config: Config, bypass: Bypass, *, kernel: Kernel, data: Connection, emit: Emit
+    ) -> None:
+        self.config = config
+        self.bypass = bypass
+        self.changing = asyncio.Lock()
+        """Held while either changes, and by whoever must not see that happen."""
+        self._source = source
+        self._kernel = kernel
+        self._data = data
+        self._emit = emit
+
+    @property
+    def spec(self) -> BoxSpec:
+        """What the kernel's tables are to say."""
+        return box_spec(self.config, self.bypass)
+
+    def handlers(self) -> dict[str, AsyncHandler]:
+        """The methods of the control socket that change something, by name."""
+        return {"bypass": self.switch_bypass, "reload": self.reload}
+
+    async def tell_data(self) -> None:
+        """Say everything to a data plane that is new: it may have read its files just before the last change."""
+        async with self.changing:
+            try:
+                await self._data.call("reload", {"config": to_dict(self.config)})
+                await self._data.call("bypass", self.bypass.describe())
+            except RpcError as error:
+                self._emit("data.refused", "error", f"the data plane refuses what is in force: {error}", {})
+
+    async def switch_bypass(self, params: Params) -> dict[str, Any]:
+        """Bypass `on` (or off) for a `peer`, a `rule`, a `name` that is either, or everything; it is remembered."""
+        on = params.get("on")
+        if not isinstance(on, bool):
+            raise RpcError("bad_request", "on is true or false")
+        async with self.changing:
+            peer, rule = self._named(params)
+            wanted = self.bypass.switched(on, peer=peer, rule=rule)
+            await self._remember(wanted)
+            told = await self._say("bypass", wanted.describe())
+        what = f"peer {peer}" if peer else f"rule {rule}" if rule else "everything"
+        severity: Severity = "warning" if on else "info"
+        switched = "on" if on else "off"
+        self._emit("bypass.changed", severity, f"bypass {switched} for {what}", wanted.describe())
+        return {"bypass": wanted.describe(), "data": told}
+
+    async def reload(self, _params: Params) -> dict[str, Any]:
+        """Read the file again and put it in force; if anything is wrong with it, nothing is changed."""
+        async with self.changing:
+            try:
+                return await self._reload()
+            except RpcError as error:
+                self._emit("config.refused", "error", f"nothing was changed: {error}", {"kind": error.kind})
+                raise
+
+    async def _remember(self, wanted: Bypass) -> None:
+        state_dir = Path(self.config.box.state_dir)
+        try:
+            wanted.save(state_dir)
+        except OSError as error:
+            raise RpcError("refused", f"it cannot be remembered: {error}; nothing was changed") from None
+        try:
+            await self._kernel.apply(box_spec(self.config, wanted))
+        except KernelError as error:
+            self.bypass.save(state_dir)
+            raise RpcError("refused", f"the kernel refused it: {error}; nothing was changed") from None
+        self.bypass = wanted
+
+    async def _reload(self) -> dict[str, Any]:
+        try:
+            wanted = load(self._source)
+        except ConfigError as error:
+            raise RpcError("config", str(error)) from None
+        change = difference(self.config, wanted)
+        if change.restart:
+            raise RpcError(
+                "config",
+                f"{self._source}: {', '.join(change.restart)}: only a restart can change that; "
+                "stop branchline and start it again, or take the change back",
+            )
+        if not change:
+            return {"changed": "nothing"}
+        bypass = self.bypass.within(wanted)
+        try:
+            await self._kernel.apply(box_spec(wanted, bypass))
+        except KernelError as error:
+            raise RpcError("refused", f"the kernel refused it: {error}") from None
+        try:
+            told = await self._say("reload", {"config": to_dict(wanted)})
+            write_accepted(wanted)
+            bypass.save(Path(wanted.box.state_dir))
+        except (RpcError, OSError) as error:
+            await self._take_back()
+            raise RpcError("refused", f"it cannot be put in force: {error}") from None
+        self.config, self.bypass = wanted, bypass
+        self._emit("config.changed", "info", f"changed: {change.describe()}", {})
+        return {"changed": change.describe(), "data": told}
+
+    async def _take_back(self) -> None:
+        """Everything as it still is in force."""
+        try:
+            await self._kernel.apply(self.spec)
+            await self._say("reload", {"config": to_dict(self.config)})
+            write_accepted(self.config)
+        except (KernelError, RpcError, OSError) as error:
+            text = f"a reload that failed cannot be taken back: {error}; stop branchline and start it again"
+            self._emit("config.torn", "error", text, {})
+
+    async def _say(self, method: str, params: Params) -> str:
+        """ "told"; or "not running": then it reads for itself when it starts. RpcError if it objects."""
+        try:
+            await self._data.call(method, params)
+        except RpcError as error:
+            if error.kind == "unavailable":  # dead, or hung and about to be killed
+                return "not running"
+            raise
+        return "told"
+
+    def _named(self, params: Params) -> tuple[str | None, str | None]:
+        """The peer and the rule that are meant."""
+        peer, rule, name = (params.get(key) for key in ("peer", "rule", "name"))
+        if name is not None:
+            peer = name if self.config.peer(name) else None
+            rule = name if self.config.rule(name) else None
+            if peer and rule:
+                raise RpcError(
+                    "bad_request", f'"{name}" is a peer and a rule; say which with --peer or --rule'
+                )
+            if not peer and not rule:
+                raise RpcError("not_found", f'there is neither a peer nor a rule "{name}"; {self._names()}')
+        elif peer is not None and self.config.peer(peer) is None:
+            raise RpcError("not_found", f'there is no peer "{peer}"; {self._names()}')
+        elif rule is not None and self.config.rule(rule) is None:
+            raise RpcError("not_found", f'there is no rule "{rule}"; {self._names()}')
+        return peer, rule
+
+    def _names(self) -> str:
+        peers = ", ".join(peer.id for peer in self.config.peers) or "none"
+        rules = ", ".join(rule.name for rule in self.config.rules) or "none"
+        return f"peers: {peers}; rules: {rules}"

@@ -1,0 +1,85 @@
+"""What control answers, made from what it knows itself and what the data plane said: pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from appliance.bypass import Bypass
+from appliance.config import Config
+from appliance.events import Event
+from appliance.intercept.passed import PassedFlow
+
+HOUR_S = 3600.0
+
+Tree = dict[str, Any]
+
+
+def reduction(totals: Mapping[str, Any]) -> float | None:
+    """1 − WAN bytes / LAN bytes of a box's or a peer's counters; None before there were any."""
+    lan = totals.get("lan_in", 0) + totals.get("lan_out", 0)
+    wan = totals.get("wan_in", 0) + totals.get("wan_out", 0)
+    return 1 - wan / lan if lan else None
+
+
+def peers(config: Config, said: Iterable[Tree] | None, bypass: Bypass, why_silent: str) -> list[Tree]:
+    """One entry for each configured peer: the data plane's, or, if it is silent, what can be known without it."""
+    described = {entry.get("id"): entry for entry in said or ()}
+    found = []
+    for peer in config.peers:
+        entry = described.get(str(peer.id)) or {
+            "id": str(peer.id),
+            "state": "unknown" if said is not None else "down",
+            "reason": "the data plane does not know it yet" if said is not None else why_silent,
+            "lanes": [],
+        }
+        found.append(
+            {
+                "prefixes": [str(prefix) for prefix in peer.prefixes],
+                "bypassed": bypass.covers(peer.id),
+                "underlay": peer.underlay,
+                "on_failure": peer.on_failure,
+                "reduction": reduction(entry),
+                **entry,
+            }
+        )
+    return found
+
+
+def recent(events: Iterable[Event], now: float) -> Tree:
+    """How many events of each severity the last hour had."""
+    counted = Counter(event.severity for event in events if event.time > now - HOUR_S)
+    return {severity: counted.get(severity, 0) for severity in ("info", "warning", "error")}
+
+
+def passed(flow: PassedFlow, config: Config) -> Tree:
+    """A flow that was left alone, like the flows that the data plane describes."""
+    return {
+        "client": list(flow.client),
+        "server": list(flow.server),
+        "peer": _behind(flow.server[0], config),
+        "kind": "passed",
+        "reason": flow.reason.name,
+        "cause": flow.reason.cause,
+        "remedy": flow.reason.remedy,
+        "side": "client",
+        "state": flow.state,
+        "lan_in": flow.bytes_up,
+        "lan_out": flow.bytes_down,
+        "wan_in": flow.bytes_down,
+        "wan_out": flow.bytes_up,
+    }
+
+
+def _behind(address: str, config: Config) -> str:
+    """Id of the peer that an address is behind, the longest prefix deciding; "" if there is none."""
+    target = ipaddress.ip_address(address)
+    found = [
+        (prefix.network.prefixlen, str(peer.id))
+        for peer in config.peers
+        for prefix in peer.prefixes
+        if target in prefix.network
+    ]
+    return max(found, default=(0, ""))[1]
