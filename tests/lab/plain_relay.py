@@ -34,6 +34,7 @@ from appliance.intercept import (
 
 HEARTBEAT = 0.25
 LANE_PORT = 4001
+OPEN_TIMEOUT = 1.6  # seconds that a server has to answer the far side
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,6 @@ class Setup:
     here: str  # address where the other box's connections come in
     there: str  # the other box's
     source: Literal["client", "box"] = "client"
-    open_timeout: float = 1.0
 
     def encode(self) -> str:
         return base64.b64encode(pickle.dumps(self)).decode()
@@ -156,7 +156,7 @@ class Relay:
         self.dialled += 1
         try:
             sock = dial(tuple(client), tuple(server), self.setup.source)
-            _, writable, _ = select.select([], [sock], [], self.setup.open_timeout)
+            _, writable, _ = select.select([], [sock], [], OPEN_TIMEOUT)
             number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if writable else 110
         except OSError as error:
             number = error.errno or 1
