@@ -63,4 +63,4 @@ def _cpu(pair: Pair | None) -> tuple[float, float]:
 
 
 def _intercepted(pair: Pair | None) -> int:
-    return int(pair.branch.status()["flows_intercepted"]) if pair else 0
+    return pair.branch.flows_intercepted() if pair else 0

@@ -109,15 +109,19 @@ class Box:
                 env=python_environment(),
             )
 
-    def call(self, method: str, **params: Any) -> Any:
-        """A request to the box's control socket; raises UnreachableError, RpcError, TimeoutError."""
-        with Client(self.run_dir / "control.sock") as client:
+    def call(self, method: str, *, plane: Literal["control", "data"] = "control", **params: Any) -> Any:
+        """A request to the box's control (or data) socket; raises UnreachableError, RpcError, TimeoutError."""
+        with Client(self.run_dir / f"{plane}.sock") as client:
             return client.call(method, **params)
 
     def status(self) -> dict[str, Any]:
         answer = self.call("status")
         assert isinstance(answer, dict)
         return answer
+
+    def flows_intercepted(self) -> int:
+        """Connections that the data plane has taken in hand since it started."""
+        return int(self.call("status", plane="data")["flows_intercepted"])
 
     def peer_state(self) -> str:
         """State of the other box as this one sees it ("up", "down", …), "unreachable" when nobody answers."""
@@ -150,7 +154,7 @@ class Box:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if f"appliance.{part}".encode() in words and str(self.config).encode() in words:
+            if f"appliance.{part}".encode() in words:
                 found.append(pid)
         return found
 
