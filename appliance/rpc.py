@@ -211,9 +211,12 @@ class Client:
                     raise RpcError(reply.error.kind, reply.error.message)
                 return reply.result
 
-    def events(self) -> Iterator[Any]:
-        """Subscribe, and give every event as it comes, until the daemon goes away (UnreachableError)."""
+    def subscribe(self) -> None:
+        """From now on `events` has what happens. What happens before the answer to a later `call` is not among it."""
         self.call("subscribe")
+
+    def events(self) -> Iterator[Any]:
+        """Every event as it comes, after `subscribe`, until the daemon goes away (UnreachableError)."""
         self._socket.settimeout(None)
         while True:
             reply = self._next()

@@ -30,7 +30,7 @@ from appliance.rpc import (
 AsyncHandler = Callable[[Params], Awaitable[Any]]
 
 MOST_UNREAD = 8 * 2**20  # bytes a reader may let pile up before it is dropped
-RETRY_S = 0.2
+RETRY_S = 0.1
 
 
 class Server:

@@ -149,6 +149,7 @@ def test_a_client(tmp_path: Path) -> None:
         with pytest.raises(RpcError, match="no") as caught:
             client.call("peer", id="x")
         assert caught.value.kind == "not_found"
+        client.subscribe()
         events = client.events()
         assert [next(events) for _ in range(3)] == [{"n": 0}, {"n": 1}, {"n": 2}]
         with pytest.raises(UnreachableError):

@@ -1,0 +1,77 @@
+"""The command `branchline`. Each subcommand lives in a file of its own that is imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+_COMMANDS: Final = {
+    "run": ("appliance.cli.run", "Run this box until it is told to stop."),
+    "status": ("appliance.cli.status", "The box, its peers and what they save, at a glance."),
+    "peers": ("appliance.cli.peers", "The peers in detail."),
+    "flows": ("appliance.cli.flows", "TCP flows: optimised, or passed and why."),
+    "events": ("appliance.cli.events", "What happened."),
+    "bypass": ("appliance.cli.bypass", "Let new flows pass untouched: all, a peer's, a rule's."),
+    "reload": ("appliance.cli.reload", "Put the changed configuration file in force."),
+    "config": ("appliance.cli.config", "Check a configuration file, or print an example."),
+    "key": ("appliance.cli.key", "Make or show a box's key."),
+    "lab": ("appliance.cli.lab", "The simulated network, to try Branchline in."),
+}
+
+
+class _Lazy(click.Group):
+    """A group whose commands are imported when needed: `--help` must not wait for all of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(_COMMANDS[cmd_name][0])
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, sentence) for name, (_, sentence) in _COMMANDS.items()])
+
+
+def _version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
+    if asked:
+        from appliance.version import version
+
+        click.echo(f"branchline {version()}")
+        ctx.exit()
+
+
+@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the release."
+)
+def branchline() -> None:
+    """A branch office's WAN traffic with the repeats removed.
+
+    Every command that prints takes --json: one JSON object a line on standard output, nothing else.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The whole program; its exit status: 0, 1 when something failed, 2 for a wrong command or configuration."""
+    try:
+        result: Any = branchline.main(arguments, prog_name="branchline", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        # `branchline events | head`: not an error, but Python must not try to flush again.
+        sys.stdout = None
+        return 0
+    return result if isinstance(result, int) else 0

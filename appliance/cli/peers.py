@@ -1,0 +1,82 @@
+"""`branchline peers`"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from appliance.cli.asking import Failure, asking, json_option, print_json, socket_option
+
+
+@click.command()
+@click.argument("peer", required=False)
+@socket_option
+@json_option
+def peers(peer: str | None, socket_path: Path, as_json: bool) -> None:
+    """The peers in detail, or one PEER."""
+    with asking(socket_path) as box:
+        answer = box.call("peers")
+    if peer is not None:
+        known = ", ".join(entry["id"] for entry in answer) or "none"
+        answer = [entry for entry in answer if entry["id"] == peer]
+        if not answer:
+            raise Failure(f'there is no peer "{peer}"; the peers are: {known}', 2)
+    if as_json:
+        print_json(answer)
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for entry in answer:
+        for line in lines(entry):
+            console.print(line, soft_wrap=True)
+        if entry.get("lanes"):
+            console.print(lanes(entry["lanes"]))
+        console.print()
+
+
+def lines(peer: Mapping[str, Any]) -> list[str]:
+    """What there is to say of one peer, above its lanes."""
+    from appliance.cli import tables
+
+    since = tables.ago(peer.get("since"))
+    why = f": {peer['reason']}" if peer.get("reason") else ""
+    facts = {
+        "RTT": tables.duration(peer.get("rtt_s")),
+        "protocol": str(peer.get("version") or ""),
+        "incarnation": str(peer.get("incarnation") or ""),
+        "prefixes": " ".join(peer.get("prefixes", ())),
+        "announces": " ".join(peer.get("announced", ())),
+        "policy": f"{peer.get('underlay', '')} underlay, on failure {peer.get('on_failure', '')}",
+        "flows": _flows(peer),
+        "LAN": f"{tables.size(peer.get('lan_in'))} in, {tables.size(peer.get('lan_out'))} out",
+        "WAN": f"{tables.size(peer.get('wan_in'))} in, {tables.size(peer.get('wan_out'))} out",
+        "reduction": tables.percent(peer.get("reduction")),
+    }
+    shown = [f"[bold]{peer.get('id', '')}[/]  {tables.state(peer)}{f' for {since}' if since else ''}{why}"]
+    return shown + [f"  {name:<12}{fact}" for name, fact in facts.items() if fact.strip(" ,inout")]
+
+
+def lanes(described: list[Mapping[str, Any]]) -> Any:
+    """A line for each lane."""
+    from appliance.cli import tables
+
+    made = tables.table("  lane", "path", "remote", "RTT", "in", "out", right=("RTT", "in", "out"))
+    for lane in described:
+        made.add_row(
+            f"  {lane.get('name', '')}",
+            str(lane.get("path", "")),
+            tables.endpoint(lane.get("remote")),
+            tables.duration(lane.get("rtt_s")),
+            tables.size(lane.get("bytes_in")),
+            tables.size(lane.get("bytes_out")),
+        )
+    return made
+
+
+def _flows(peer: Mapping[str, Any]) -> str:
+    names = {"streams": "open", "finished": "finished", "aborted": "aborted"}
+    return ", ".join(f"{peer[key]} {word}" for key, word in names.items() if key in peer)

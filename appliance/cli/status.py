@@ -1,0 +1,96 @@
+"""`branchline status`"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from appliance.cli.asking import asking, json_option, print_json, socket_option
+
+
+@click.command()
+@socket_option
+@json_option
+def status(socket_path: Path, as_json: bool) -> None:
+    """The box, its peers and what they save, at a glance."""
+    with asking(socket_path) as box:
+        answer = box.call("status")
+    if as_json:
+        print_json([answer])
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for line in lines(answer):
+        console.print(line, soft_wrap=True)
+    if answer.get("peers"):
+        console.print()
+        console.print(peers(answer["peers"]))
+        for peer in answer["peers"]:
+            if peer.get("reason"):
+                console.print(f"{peer.get('id', '')}: {peer['reason']}", soft_wrap=True)
+
+
+def lines(answer: Mapping[str, Any]) -> list[str]:
+    """The part above the table of peers."""
+    from appliance.cli import tables
+    from appliance.cli.bypass import describe
+
+    data = answer.get("data", {})
+    if data.get("up"):
+        plane = f"[green]up[/] for {tables.ago(data.get('since'))}"
+    else:
+        plane = f"[red]down[/] for {tables.ago(data.get('since'))}: {data.get('reason', '')}; new flows pass through"
+    totals, flows = answer.get("totals", {}), answer.get("flows", {})
+    lan = tables.both(totals.get("lan_in"), totals.get("lan_out"))
+    wan = tables.both(totals.get("wan_in"), totals.get("wan_out"))
+    saved = answer.get("reduction")
+    shown = [
+        f"[bold]{answer.get('box', '')}[/]  branchline {answer.get('version', '')}, "
+        f"up for {tables.ago(answer.get('since'))}, {answer.get('config', '')}",
+        f"data plane  {plane}",
+        f"flows       {_count(flows.get('optimised'))} optimised, {_count(flows.get('passed'))} passed through",
+        f"bytes       LAN {tables.size(lan)}, WAN {tables.size(wan)}"
+        + (f", reduction {tables.percent(saved)}" if saved is not None else ""),
+    ]
+    if any(answer.get("bypass", {}).values()):
+        shown.append(f"[yellow]bypassed    {describe(answer['bypass'])}[/]; `branchline bypass off` ends it")
+    refused = {name: count for name, count in answer.get("refused", {}).items() if count}
+    if refused:
+        shown.append("refused     " + ", ".join(f"{count} {name}" for name, count in refused.items()))
+    events = answer.get("events", {})
+    shown.append(
+        "last hour   "
+        + ", ".join(f"{events.get(severity, 0)} {severity}" for severity in ("error", "warning", "info"))
+        + " (`branchline events`)"
+    )
+    return shown
+
+
+def peers(described: list[Mapping[str, Any]]) -> Any:
+    """A line for each peer."""
+    from appliance.cli import tables
+
+    numbers = ("for", "lanes", "RTT", "flows", "LAN", "WAN", "saved")
+    made = tables.table("peer", "state", *numbers, "prefixes", right=numbers)
+    for peer in described:
+        made.add_row(
+            str(peer.get("id", "")),
+            tables.state(peer),
+            tables.ago(peer.get("since")),
+            str(len(peer.get("lanes", ()))),
+            tables.duration(peer.get("rtt_s")),
+            str(peer.get("streams", "")),
+            tables.size(tables.both(peer.get("lan_in"), peer.get("lan_out"))),
+            tables.size(tables.both(peer.get("wan_in"), peer.get("wan_out"))),
+            tables.percent(peer.get("reduction")),
+            "\n".join(peer.get("prefixes", ())),
+        )
+    return made
+
+
+def _count(value: object) -> str:
+    return "?" if value is None else str(value)
