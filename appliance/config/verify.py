@@ -48,7 +48,7 @@ def _ranges(config: Config) -> Iterator[Problem]:
                 yield Problem(
                     f"{where}.{name}",
                     f"{value} is out of range",
-                    f"use {low:.10g} to {high:.10g} {extra['unit']}".rstrip(),
+                    f"use {low:.10g} to {high:.10g} {extra['unit'].removesuffix('number')}".rstrip(),
                 )
 
 

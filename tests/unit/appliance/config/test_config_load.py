@@ -186,7 +186,7 @@ WRONG = [
         "passes everything",
         "leave one",
     ),
-    ("eager = true", "domain = 256", "rules[0].domain", "out of range", "0 to 255"),
+    ("eager = true", "domain = 256", "rules[0].domain", "out of range", "0 to 127"),
     ("flows = 5000", "flows = 0", "limits.flows", "out of range", "1 to 1000000 flows"),
     ("flows = 5000", "flows = true", "limits.flows", "must be a number", "at the same time"),
     ("flows = 5000", 'memory = "12 apples"', "limits.memory", "is not a unit", "mib"),
