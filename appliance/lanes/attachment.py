@@ -24,7 +24,7 @@ FIRST_RETRY_S = 0.2
 LAST_RETRY_S = 15.0
 GREETING_S = 5.0
 VIOLATIONS = 3  # of the protocol in one association that end it
-SILENT_HEARTBEATS = 4
+SILENT_HEARTBEATS = 3
 FEATURES = ["lz4", "zstd", "resume"]
 _REFUSED = os.strerror(errno.ECONNREFUSED)
 
@@ -90,6 +90,7 @@ class Attachment:
         self._heard = loop.now
         self._beat_due = loop.now
         self._violations = 0
+        self._ping_now = False
         self._tick: Timer | None = None
         self._closed = False
 
@@ -307,14 +308,14 @@ class Attachment:
     def _beat(self) -> None:
         now = self._loop.clock()
         late = now - self._beat_due
-        self._beat_due = now + self._heartbeat
-        self._tick = self._loop.call_later(self._heartbeat, self._beat)
+        self._beat_due = now + self._heartbeat / 2  # twice as often as pings, to notice silence soon
+        self._tick = self._loop.call_later(self._heartbeat / 2, self._beat)
         if late > self._heartbeat:
-            self._heard = max(
-                self._heard, now - self._heartbeat
-            )  # we were late ourselves: that is no silence
+            # We were late ourselves: that is no silence of the peer.
+            self._heard = max(self._heard, now - self._heartbeat)
+        self._ping_now = not self._ping_now
         express = self.lanes.get(Role.EXPRESS)
-        if express is not None and not express.backlog:
+        if self._ping_now and express is not None and not express.backlog:
             express.send(frames.ping(int(now * 1e6) & 0x3FFF_FFFF_FFFF))
         self._judge("")
 

@@ -71,25 +71,24 @@ def test_flows_are_exact_over_a_bad_line(module_lab: Lab, pair: Pair) -> None:
         module_lab.wan.apply(before)
 
 
-def test_the_server_sees_the_box_where_the_peer_says_so(new_lab: Any) -> None:
-    with new_lab() as lab:
-        listen = (
-            "import socket\n"
-            "with socket.create_server(('10.2.0.2', 5001)) as listener:\n"
-            "    print('ready', flush=True)\n"
-            "    sock, address = listener.accept()\n"
-            "    print(address[0], flush=True)\n"
-            "    sock.sendall(sock.recv(9))\n"
-        )
-        server = lab.server.popen([sys.executable, "-c", listen], stdout=-1)
-        assert server.stdout is not None
-        assert server.stdout.readline() == b"ready\n"
-        with Pair(lab, dc=Side(peer={"source": "box"})):
-            sock = lab.client.socket()
-            sock.settimeout(10)
-            sock.connect(("10.2.0.2", 5001))
-            sock.sendall(b"who am I?")
-            assert sock.recv(9) == b"who am I?"
-            sock.close()
-            assert server.stdout.readline() == b"10.2.0.1\n"
-        server.wait(5)
+def test_the_server_sees_the_box_where_the_peer_says_so(lab: Lab) -> None:
+    listen = (
+        "import socket\n"
+        "with socket.create_server(('10.2.0.2', 5001)) as listener:\n"
+        "    print('ready', flush=True)\n"
+        "    sock, address = listener.accept()\n"
+        "    print(address[0], flush=True)\n"
+        "    sock.sendall(sock.recv(9))\n"
+    )
+    server = lab.server.popen([sys.executable, "-c", listen], stdout=-1)
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"ready\n"
+    with Pair(lab, dc=Side(peer={"source": "box"})):
+        sock = lab.client.socket()
+        sock.settimeout(10)
+        sock.connect(("10.2.0.2", 5001))
+        sock.sendall(b"who am I?")
+        assert sock.recv(9) == b"who am I?"
+        sock.close()
+        assert server.stdout.readline() == b"10.2.0.1\n"
+    server.wait(5)
