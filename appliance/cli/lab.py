@@ -174,7 +174,7 @@ def demo_table(results: Sequence[demo.Result]) -> str:
             result.what,
             f"{result.plain.wan_bytes / 1e6:.2f}",
             f"{result.with_us.wan_bytes / 1e6:.2f}",
-            f"{1 - result.with_us.wan_bytes / result.plain.wan_bytes:.1%}",
+            f"{1 - result.with_us.wan_bytes / result.plain.wan_bytes:.2%}",
             f"{result.plain.seconds:.1f}",
             f"{result.with_us.seconds:.1f}",
             f"{result.plain.seconds / result.with_us.seconds:.1f} ×",

@@ -14,7 +14,7 @@ from appliance.lab import namespace
 from appliance.lab.tools import LabError, check
 
 PREFIX = "branchline-lab"
-_NAME = re.compile(r"(?P<prefix>.+)-(?P<pid>\d+)\.(?P<start>\d+)\.(?P<number>\d+)-(?P<host>[a-z]+)")
+_NAME = re.compile(r"(?P<prefix>.+)-(?P<pid>\d+)\.(?P<start>\d+)\.(?P<number>\d+)-(?P<host>[a-z][a-z-]*)")
 _numbers = itertools.count(1)
 
 

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Any, Literal, Self
 from appliance import identity
 from appliance.lab import namespace, topology
 from appliance.lab.cpu import cpu_seconds_inside
-from appliance.lab.host import Host, python_environment
+from appliance.lab.host import Host
 from appliance.lab.network import Lab
 from appliance.lab.tools import LabError
 from appliance.rpc import Client, RpcError, UnreachableError
@@ -29,7 +28,6 @@ START_TIMEOUT = 20.0
 STOP_TIMEOUT = 10.0
 POLL = 0.02
 EAGER: tuple[Table, ...] = ({"name": "lab", "ports": ["1-65535"], "eager": True},)
-RUN = "import sys; from appliance.cli import main; sys.exit(main())"
 
 
 def toml(tables: Mapping[str, Table | Sequence[Table]]) -> str:
@@ -101,12 +99,13 @@ class Box:
     def start(self) -> None:
         """`branchline run` in the box's namespace; returns at once, see wait()."""
         with self.log.open("ab") as log:
-            self.process = self.host.popen(
-                [sys.executable, "-c", RUN, "run", str(self.config)],
+            self.process = self.host.python(
+                "appliance.cli",
+                "run",
+                str(self.config),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=python_environment(),
             )
 
     def call(self, method: str, *, plane: Literal["control", "data"] = "control", **params: Any) -> Any:

@@ -77,7 +77,10 @@ def test_names_say_who_made_them() -> None:
     assert leftovers.new_name() != name
 
 
-@pytest.mark.parametrize("other", ["blue", "branchline-lab-12-client", "branchline-lab-1.2.3-", "1.2.3-dc"])
+@pytest.mark.parametrize(
+    "other",
+    ["blue", "branchline-lab-12-client", "branchline-lab-1.2.3-", "branchline-lab-1.2.3-7", "1.2.3-dc"],
+)
 def test_other_namespaces_are_none_of_ours(other: str) -> None:
     assert leftovers.parse(other) is None
 
