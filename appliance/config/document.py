@@ -32,7 +32,8 @@ before anything on the machine is changed; an error names the file, the field, w
   `box.id`, `box.key`, `box.state_dir` and `box.run_dir` need a restart.
 
 Sizes are bytes (`65536`) or text (`"64KiB"`, `"512MiB"`; `"1GB"` is 10⁹). Times are seconds (`0.25`) or text
-(`"250ms"`, `"2min"`). A field that the file does not have keeps its default; a field that is not listed here is an error.
+(`"250ms"`, `"2min"`). A field that the file does not have keeps its default; a field that is not listed here is an
+error.
 
 This page is made from the schema: `python -m appliance.config.document > docs/CONFIG.md`.
 """

@@ -55,7 +55,7 @@ class Box(_Section, frozen=True):
     heartbeat: Annotated[
         Duration,
         _is(
-            "Time between heartbeats on an idle lane. A peer that is silent for four of them is down.",
+            "Time between heartbeats on an idle lane. A peer that is silent for three of them is down.",
             unit="seconds",
             at_least=0.05,
             at_most=5,
