@@ -93,6 +93,16 @@ class Cache:
             self._decoder.begin()
             self._ready = True
 
+    def prepare(self, length: int) -> None:
+        """Make memory ready for the next `length` bytes of both logs, and the index.
+
+        First use of a page costs several times what writing it does: call this from a thread with time to spare.
+        Any thread, any time.
+        """
+        self._index.prepare()
+        for log in (self._mine, self._theirs):
+            log.ring.prepare(log.head, length)
+
     def room(self) -> int:
         """Bytes that may be encoded and stored now without running more than G past the last acknowledgement.
 

@@ -13,7 +13,7 @@ from dedupe.view import View
 from dedupe.window import EncodeWindow
 
 MINE, THEIRS = 0, 1
-RELOG_BELOW = 8192
+RELOG_BELOW = 16384
 LEAST_LOGGED = lib.BL_WINDOW
 
 

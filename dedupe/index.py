@@ -3,7 +3,7 @@
 from typing import Any
 
 from dedupe._kernel import ffi
-from dedupe.storage import reserve
+from dedupe.storage import populate, reserve
 
 BUCKET = 64  # bytes
 
@@ -17,3 +17,7 @@ class Index:
         self._memory = reserve(self.size)
         entries = ffi.cast("uint64_t *", ffi.from_buffer(self._memory))
         self.kernel: Any = ffi.new("bl_index *", {"entry": entries, "bucket_bits": bits})
+
+    def prepare(self) -> None:
+        """Fault all of it in."""
+        populate(self._memory, 0, self.size)

@@ -1,5 +1,6 @@
 """Where a log's bytes live: a ring of segments, which the kernel sees as a table of addresses."""
 
+import errno
 import mmap
 from typing import Any
 
@@ -7,6 +8,7 @@ from dedupe._kernel import ffi
 
 LARGEST_SEGMENT = 22  # 4 MiB
 SMALLEST_SEGMENT = 12
+_POPULATE_WRITE = 23  # MADV_POPULATE_WRITE
 
 
 def reserve(size: int) -> mmap.mmap:
@@ -16,6 +18,16 @@ def reserve(size: int) -> mmap.mmap:
         memory.madvise(mmap.MADV_HUGEPAGE)
     memory.madvise(mmap.MADV_DONTDUMP)
     return memory
+
+
+def populate(memory: mmap.mmap, start: int, length: int) -> None:
+    """Fault pages in ahead of use, contents unchanged; a kernel older than 5.14 leaves it to first use."""
+    first = start & -mmap.PAGESIZE
+    try:
+        memory.madvise(_POPULATE_WRITE, first, start + length - first)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
 
 
 class MemoryRing:
@@ -36,3 +48,10 @@ class MemoryRing:
         self.kernel: Any = ffi.new(
             "bl_log *", {"segment": self._table, "segment_bits": bits, "segments": count}
         )
+
+    def prepare(self, offset: int, length: int) -> None:
+        """Fault in what the log's next `length` bytes from `offset` on will use."""
+        start, length = offset % self.size, min(length, self.size)
+        populate(self._memory, start, min(length, self.size - start))
+        if start + length > self.size:
+            populate(self._memory, 0, start + length - self.size)

@@ -63,6 +63,8 @@ def measure(paths: list[Path], effort: Effort, block: int) -> Iterator[dict[str,
     offers = sender.offer(), receiver.offer()
     sender.accept(offers[1])
     receiver.accept(offers[0])
+    for cache in (sender, receiver):
+        cache.prepare(sum(path.stat().st_size for path in paths))
     for path in paths:
         content = memoryview(path.read_bytes())
         out, into = EncodeWindow(), DecodeWindow()
