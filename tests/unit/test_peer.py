@@ -6,10 +6,12 @@ import contextlib
 import random
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from appliance import identity
 from appliance.lanes import frames
 from appliance.lanes.frames import Kind, Open
 from appliance.lanes.link import Role
@@ -221,3 +223,98 @@ def test_a_peer_reaches_only_this_sites_hosts(boxes: Any) -> None:
     boxes.until(lambda: reset_seen(client))
     assert any("outside this site's prefixes" in text for _, text in boxes.boxes["dc"].events)
     client.close()
+
+
+def test_a_box_with_another_key_is_refused_on_both_sides(boxes: Any, tmp_path: Path) -> None:
+    boxes.up()
+    boxes.kill("branch")
+    boxes.keys["branch"] = identity.create(tmp_path / "other.key")
+    boxes.start("branch")
+    boxes.until(lambda: any("not one that is pinned here" in text for _, text in boxes.boxes["dc"].events))
+    branch = boxes.peers["branch"].attachment
+    boxes.until(lambda: "does not accept this box's key" in branch.reason)
+    assert not branch.up
+
+
+def test_a_peer_of_an_unknown_version_is_refused_and_hears_why(
+    boxes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes.up()
+    boxes.kill("branch")
+    monkeypatch.setattr("appliance.lanes.attachment.VERSION", frames.VERSION + 1)
+    monkeypatch.setattr("appliance.lanes.attachment.OLDEST_VERSION", frames.VERSION + 1)
+    boxes.start("branch")
+    boxes.until(
+        lambda: any(kind == "lane.refused" and "version" in text for kind, text in boxes.boxes["dc"].events)
+    )
+    boxes.until(
+        lambda: any(
+            kind == "lane.refused" and "version" in text for kind, text in boxes.boxes["branch"].events
+        )
+    )
+    assert not boxes.peers["branch"].attachment.up
+
+
+def test_a_slow_reader_stalls_only_itself_and_memory_stays_bounded(
+    boxes: Any, listener: socket.socket
+) -> None:
+    boxes.up()
+    slow, quick = Ends(boxes, listener), None
+    server = slow.accept()
+    data = noise(40_000_000)
+    left = memoryview(data)
+
+    def full() -> bool:
+        nonlocal left
+        with contextlib.suppress(BlockingIOError):
+            while left:
+                left = left[server.send(left) :]
+        return boxes.peers["dc"].flows[0].sender.room == 0
+
+    boxes.until(full)
+    taken = len(data) - len(left)
+    assert taken < len(data)
+    quick = Ends(boxes, listener)
+    assert quick.move(quick.accept(), quick.client, noise(3_000_000, 5), end=True) == noise(3_000_000, 5)
+    got = bytearray()
+
+    def drained() -> bool:
+        nonlocal left
+        with contextlib.suppress(BlockingIOError):
+            while left:
+                left = left[server.send(left) :]
+        with contextlib.suppress(BlockingIOError):
+            got.extend(slow.client.recv(1 << 20))
+        return len(got) == len(data)
+
+    boxes.until(drained)
+    assert got == data
+    slow.close()
+    quick.close()
+
+
+def test_a_block_that_arrives_damaged_is_sent_again(boxes: Any, listener: socket.socket) -> None:
+    boxes.up()
+    ends = Ends(boxes, listener)
+    server = ends.accept()
+    bulk = boxes.peers["branch"]._blocks
+    honest, damaged = bulk._process, []
+
+    def process(kind: int, body: bytes) -> None:
+        if kind == Kind.BLOCK and len(damaged) < 3:
+            damaged.append(body)
+            body = body[:-1] + bytes([body[-1] ^ 1])
+        honest(kind, body)
+
+    bulk._process = process
+    data = noise(2_000_000)
+    assert ends.move(server, ends.client, data, end=True) == data
+    assert len(damaged) == 3
+    assert boxes.peers["branch"].bad_blocks >= 3
+    # And both logs still agree: the same bytes again need no NAK.
+    bad = boxes.peers["branch"].bad_blocks
+    again = Ends(boxes, listener)
+    assert again.move(again.accept(), again.client, data, end=True) == data
+    assert boxes.peers["branch"].bad_blocks == bad
+    again.close()
+    ends.close()
