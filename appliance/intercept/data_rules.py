@@ -7,8 +7,6 @@ as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from appliance.flows import reasons
 from appliance.intercept.skeleton import TABLE, skeleton
 from appliance.intercept.specs import BoxSpec, PeerSpec, RuleSpec
@@ -17,42 +15,55 @@ from appliance.intercept.statements import add_elements, matches, owners4, owner
 
 def data_table(spec: BoxSpec) -> str:
     """Everything, for a data plane that has no table yet."""
-    return skeleton(policy_chain(peer.index) for peer in spec.peers) + "\n".join(_filling(spec)) + "\n"
+    fill = _fill(_chains(spec), _collections(spec))
+    return skeleton(policy_chain(peer.index) for peer in spec.peers) + "\n".join(fill) + "\n"
 
 
-def data_update(spec: BoxSpec, gone: Iterable[int] = ()) -> str:
-    """Replaces policy, maps and interface sets; `gone` are indices of peers whose chains are to be removed.
+def data_update(spec: BoxSpec, before: BoxSpec | None = None) -> str:
+    """Makes the policy that of `spec` in one transaction; must run on the netlink socket that owns the table.
 
-    Applying it twice changes nothing. It must run on the netlink socket that owns the table.
+    With the spec that is in place, only what differs is replaced: an empty text when nothing does. Without it all is
+    replaced, and applying the text twice changes nothing; chains of peers that are no longer there are then left over.
     """
-    lines = [f"flush map {TABLE} {name}" for name in ("policy4", "policy6", "listen4", "listen6")]
-    lines += [f"flush set {TABLE} {name}" for name in ("lan", "own")]
-    for peer in spec.peers:
-        # Adding first makes flushing possible whether or not the peer was there.
-        chain = f"{TABLE} {policy_chain(peer.index)}"
-        lines += [f"add chain {chain}", f"flush chain {chain}"]
-    lines += _filling(spec)
-    lines += [f"delete chain {TABLE} {policy_chain(index)}" for index in gone]
-    return "\n".join(lines) + "\n"
+    chains, collections = _chains(spec), _collections(spec)
+    gone: list[str] = []
+    if before is not None:
+        old_chains, old_collections = _chains(before), _collections(before)
+        gone = [name for name in old_chains if name not in chains]
+        chains = {name: rules for name, rules in chains.items() if old_chains.get(name) != rules}
+        collections = {name: items for name, items in collections.items() if old_collections[name] != items}
+    lines = [f"flush {kind} {TABLE} {name}" for kind, name in collections]
+    # Adding first makes flushing possible whether or not the peer was there.
+    lines += [f"{verb} chain {TABLE} {name}" for name in chains for verb in ("add", "flush")]
+    lines += _fill(chains, collections)
+    lines += [f"delete chain {TABLE} {name}" for name in gone]
+    return "".join(f"{line}\n" for line in lines)
 
 
-def _filling(spec: BoxSpec) -> list[str]:
-    """Commands that put the policy into empty chains, maps and sets."""
-    lines = add_elements(TABLE, "lan", (f'"{name}"' for name in spec.lan))
-    lines += add_elements(TABLE, "own", map(str, sorted(set(spec.own_ports))))
-    for peer in spec.peers:
-        chain = f"{TABLE} {policy_chain(peer.index)}"
-        lines += [f"add rule {chain} {rule}" for rule in policy(peer)]
-    owned4, owned6 = owners4(spec), owners6(spec)
-    for family, chains in (
-        (4, [(str(prefix), peer.index, peer.port4) for prefix, peer in owned4]),
-        (6, [(str(prefix), peer.index, peer.port6) for prefix, peer in owned6]),
-    ):
-        goes = (f"{prefix} : goto {policy_chain(index)}" for prefix, index, _ in chains)
-        ports = (f"{prefix} : {port}" for prefix, _, port in chains if port is not None)
-        lines += add_elements(TABLE, f"policy{family}", goes)
-        lines += add_elements(TABLE, f"listen{family}", ports)
+def _fill(chains: dict[str, list[str]], collections: dict[tuple[str, str], list[str]]) -> list[str]:
+    """Commands that fill empty chains, sets and maps."""
+    lines = [f"add rule {TABLE} {name} {rule}" for name, rules in chains.items() for rule in rules]
+    for (_, name), items in collections.items():
+        lines += add_elements(TABLE, name, items)
     return lines
+
+
+def _chains(spec: BoxSpec) -> dict[str, list[str]]:
+    """Rules of the policy chains by name."""
+    return {policy_chain(peer.index): policy(peer) for peer in spec.peers}
+
+
+def _collections(spec: BoxSpec) -> dict[tuple[str, str], list[str]]:
+    """Elements of the sets and maps by (kind, name)."""
+    owned4, owned6 = owners4(spec), owners6(spec)
+    return {
+        ("set", "lan"): [f'"{name}"' for name in spec.lan],
+        ("set", "own"): [str(port) for port in sorted(set(spec.own_ports))],
+        ("map", "policy4"): [f"{prefix} : goto {policy_chain(peer.index)}" for prefix, peer in owned4],
+        ("map", "policy6"): [f"{prefix} : goto {policy_chain(peer.index)}" for prefix, peer in owned6],
+        ("map", "listen4"): [f"{prefix} : {peer.port4}" for prefix, peer in owned4 if peer.port4 is not None],
+        ("map", "listen6"): [f"{prefix} : {peer.port6}" for prefix, peer in owned6 if peer.port6 is not None],
+    }
 
 
 def policy_chain(index: int) -> str:

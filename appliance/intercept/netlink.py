@@ -62,17 +62,20 @@ def messages(datagram: bytes) -> Iterator[Message]:
         offset += length + 3 & ~3
 
 
-def attributes(data: bytes) -> dict[int, bytes]:
-    """Attributes by type, of a repeated one the last; stops at the first that is cut short."""
-    found: dict[int, bytes] = {}
+def each_attribute(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Attributes in order, as (type, payload); stops at the first that is cut short."""
     offset = 0
     while offset + _ATTRIBUTE.size <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, offset)
         if not _ATTRIBUTE.size <= length <= len(data) - offset:
-            break
-        found[kind & _TYPE_MASK] = data[offset + _ATTRIBUTE.size : offset + length]
+            return
+        yield kind & _TYPE_MASK, data[offset + _ATTRIBUTE.size : offset + length]
         offset += length + 3 & ~3
-    return found
+
+
+def attributes(data: bytes) -> dict[int, bytes]:
+    """Attributes by type, of a repeated one the last."""
+    return dict(each_attribute(data))
 
 
 def error_of(body: bytes) -> int:
@@ -86,6 +89,17 @@ def request(sock: socket.socket, wire: bytes) -> None:
     for answer in messages(sock.recv(65536)):
         if answer.kind == ERROR and (number := error_of(answer.body)):
             raise OSError(number, os.strerror(number))
+
+
+def dump(sock: socket.socket) -> Iterator[bytes]:
+    """The bodies of a dump's messages, after its request was sent. Raises OSError with the kernel's errno."""
+    while True:
+        for item in messages(sock.recv(1 << 18)):
+            if item.kind in (DONE, ERROR):
+                if number := error_of(item.body):
+                    raise OSError(number, os.strerror(number))
+                return
+            yield item.body
 
 
 def _padded(data: bytes) -> bytes:

@@ -8,11 +8,16 @@ the process dies. libnftables keeps its socket for as long as its context lives.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
+import errno
 import fcntl
 import json
 import os
+import socket
+from collections.abc import Iterable
 from typing import Any, Final
+
+from appliance.intercept import netlink
+from appliance.intercept.elements import commit
 
 _OUTPUT_JSON: Final = 1 << 4  # NFT_CTX_OUTPUT_JSON
 
@@ -42,16 +47,21 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def _netlink_sockets() -> set[int]:
-    """Descriptors of this process that are sockets."""
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
-                found.add(int(name))
-        except FileNotFoundError:
-            continue  # the descriptor of the listing itself
-    return found
+def _netfilter_sockets() -> set[int]:
+    """Descriptors of this process that are netlink sockets of netfilter."""
+    return {descriptor for descriptor in map(int, os.listdir("/proc/self/fd")) if _is_netfilter(descriptor)}
+
+
+def _is_netfilter(descriptor: int) -> bool:
+    try:
+        if not os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:"):
+            return False
+        with socket.socket(fileno=os.dup(descriptor)) as sock:
+            return sock.family == socket.AF_NETLINK and sock.proto == netlink.NETLINK_NETFILTER
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EBADF):
+            return False  # closed since it was listed
+        raise
 
 
 class Nft:
@@ -59,14 +69,20 @@ class Nft:
 
     def __init__(self) -> None:
         self._library = _library()
-        before = _netlink_sockets()
+        before = _netfilter_sockets()
         self._context: int | None = self._library.nft_ctx_new(0)
         if not self._context:
             raise NftError("libnftables could not open a netlink socket; CAP_NET_ADMIN is needed")
-        # libmnl opens its socket without CLOEXEC: a child that inherited it would keep an owned
-        # table alive after our death, and fail-open with it.
-        for descriptor in _netlink_sockets() - before:
-            fcntl.fcntl(descriptor, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+        # libnftables does not tell which socket is its own.
+        opened = _netfilter_sockets() - before
+        if len(opened) != 1:
+            self._library.nft_ctx_free(self._context)
+            raise NftError(f"libnftables opened {len(opened)} netlink sockets where one was expected")
+        descriptor = opened.pop()
+        # libmnl opens it without CLOEXEC: a child that inherited it would keep an owned table alive
+        # after our death, and fail-open with it.
+        fcntl.fcntl(descriptor, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+        self._socket = socket.socket(fileno=os.dup(descriptor))
         self._library.nft_ctx_buffer_output(self._context)
         self._library.nft_ctx_buffer_error(self._context)
 
@@ -81,6 +97,15 @@ class Nft:
             message = error.decode(errors="replace").strip()
             raise NftError(message or f"nftables refused: {commands.strip().splitlines()[0]}")
         return output.decode()
+
+    def change(self, elements: Iterable[bytes]) -> None:
+        """Changes elements of sets (see `elements`) in one transaction, as the owner of what this object owns.
+
+        Raises OSError with the kernel's errno, nothing is applied then.
+        """
+        if self._context is None:
+            raise NftError("this nftables context is closed")
+        commit(self._socket, elements)
 
     def ask(self, command: str) -> list[dict[str, Any]]:
         """Runs a listing command; returns the objects of its JSON answer without the header."""
@@ -97,6 +122,7 @@ class Nft:
     def close(self) -> None:
         """Closes the socket; tables that it owns vanish. May be called twice."""
         if self._context is not None:
+            self._socket.close()
             self._library.nft_ctx_free(self._context)
             self._context = None
 

@@ -7,10 +7,8 @@ on (`marks.SYSCTLS`). Reference: linux/netfilter/nfnetlink_conntrack.h.
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,23 +71,13 @@ def passed_flows(limit: int = 1000, *, ended: bool = False) -> list[PassedFlow]:
     body = struct.pack("!BBH", socket.AF_UNSPEC, 0, 0) + mark + mask
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink.NETLINK_NETFILTER) as sock:
         sock.send(netlink.message(_GET, netlink.REQUEST | netlink.DUMP, body))
-        for entry in _dump(sock):
+        for entry in netlink.dump(sock):
             if len(flows) >= limit:
                 break  # closing the socket ends the dump
-            flow = _parse(entry)
+            flow = _parse(entry[4:])
             if flow is not None and (ended or flow.state not in _ENDED):
                 flows.append(flow)
     return flows
-
-
-def _dump(sock: socket.socket) -> Iterator[bytes]:
-    while True:
-        for item in netlink.messages(sock.recv(1 << 18)):
-            if item.kind in (netlink.DONE, netlink.ERROR):
-                if number := netlink.error_of(item.body):
-                    raise OSError(number, os.strerror(number))
-                return
-            yield item.body[4:]
 
 
 def _parse(entry: bytes) -> PassedFlow | None:

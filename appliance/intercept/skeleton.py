@@ -45,6 +45,8 @@ _SETS: Final = "".join(
     (
         _set("active", "ifname", "flags timeout"),
         _set("lan", "ifname"),
+        # Always empty: flushing it tells at little cost whether the table is still there.
+        _set("pulse", "ifname"),
         _set("own", "inet_service"),
         _set("never", "inet_service", f"elements = {{ {', '.join(map(str, NEVER_PORTS))} }}"),
         *(
@@ -77,10 +79,6 @@ table {TABLE} {{
 
 {_SETS}
 @POLICY_CHAINS@
-  # Always empty: flushing it tells at little cost whether the table is still there.
-  chain pulse {{
-  }}
-
   chain pre {{
     type filter hook prerouting priority mangle; policy accept;
     {FATE} vmap {{ {marks.PASSED:#x} : goto passed, {marks.FOREIGN:#x} : accept, \
@@ -138,6 +136,8 @@ table {TABLE} {{
 
   chain fate {{
     iifname != @lan accept
+    # The box's own addresses may lie within a peer's wide prefix.
+    fib daddr type local accept
     ip daddr vmap @policy4
     ip6 daddr vmap @policy6
   }}

@@ -100,7 +100,7 @@ class Relay:
                     say(self._answer(json.loads(line)))
 
     def _answer(self, request: dict[str, Any]) -> Any:
-        peer = request.get("peer")
+        peer = int(request.get("peer", 0))
         match request["do"]:
             case "stats":
                 return {"accepted": self.accepted, "dialled": self.dialled, "stale": self.stale}
