@@ -14,6 +14,8 @@ import socket
 import ssl
 import sys
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +27,7 @@ from appliance.config.difference import difference
 from appliance.events import Event, Severity
 from appliance.flows import policy
 from appliance.flows.buffers import Buffers
+from appliance.flows.flow import Flow
 from appliance.intercept import Interception, Listener, NftError, dial
 from appliance.intercept.stale import StaleTuples
 from appliance.lanes.frames import VERSION, Address
@@ -102,6 +105,10 @@ class DataPlane:
             f"{server[0]} port {server[1]} could not be reached; its flows pass through for {seconds:.0f} s"
         )
         self.emit("flow.failed", "info", server[0], text, {"port": server[1], "seconds": seconds})
+
+    def all_flows(self) -> Iterator[Flow]:
+        for peer in self._peers.values():
+            yield from peer.flows.values()
 
     def peer_changed(self, peer: Peer) -> None:
         """Opens or closes the peer's door: without a listener the kernel lets its flows pass."""
@@ -325,10 +332,7 @@ class DataPlane:
         limit = int(params.get("limit", 1000))
         flows: list[dict[str, Any]] = []
         for peer in self._peers.values():
-            for flow in peer.flows.values():
-                if len(flows) >= limit:
-                    return flows
-                flows.append(peer.describe_flow(flow))
+            flows += [peer.describe_flow(flow) for flow in islice(peer.flows.values(), limit - len(flows))]
         return flows
 
     def _rpc_reload(self, params: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import ssl
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import dedupe
@@ -57,7 +58,9 @@ class Box(Protocol):
     @property
     def limits(self) -> Limits: ...
 
-    def emit(self, kind: str, severity: Severity, subject: str, text: str, evidence: dict[str, Any]) -> None: ...
+    def emit(
+        self, kind: str, severity: Severity, subject: str, text: str, evidence: dict[str, Any]
+    ) -> None: ...
 
     def peer_changed(self, peer: Peer) -> None: ...
 
@@ -65,9 +68,13 @@ class Box(Protocol):
 
     def refuse(self, server: Address) -> None: ...
 
+    def all_flows(self) -> Iterable[Flow]: ...
+
 
 class Peer:
-    def __init__(self, box: Box, config: PeerConfig, context: ssl.SSLContext, domains: frozenset[int]) -> None:
+    def __init__(
+        self, box: Box, config: PeerConfig, context: ssl.SSLContext, domains: frozenset[int]
+    ) -> None:
         """`domains` are the cache domains that this box's rules name for the peer; 0 is always there."""
         self.box = box
         self.config = config
@@ -82,7 +89,8 @@ class Peer:
         link = Link(box.id, box.incarnation, self.id, bool(dial))
         self.attachment = Attachment(box.loop, link, self, dial, context, box.heartbeat)
         self._caches = {
-            domain: dedupe.Cache(capacity=int(config.cache)) for domain in sorted(domains | {0})[:MOST_DOMAINS]
+            domain: dedupe.Cache(capacity=int(config.cache))
+            for domain in sorted(domains | {0})[:MOST_DOMAINS]
         }
         self._agreed: frozenset[int] = frozenset()  # domains that both boxes have
         self._express: Sender[bytes] = Sender()
@@ -123,6 +131,7 @@ class Peer:
             server,
             connecting=False,
             credit=(self._credit, FIRST_CREDIT),
+            window=int(self.box.limits.flow_buffer),
             domain=domain,
             store=store,
             rule=rule.name,
@@ -287,7 +296,7 @@ class Peer:
             flow = self.flows.get(stream)
             if flow is not None:
                 flow.wan_in += len(body)
-                flow.deliver(offset, data, bool(flags & FIN))
+                self.deliver(flow, offset, data, bool(flags & FIN))
         elif kind == Kind.CREDIT:
             stream, credit = frames.read_numbers(body, 2)
             flow = self.flows.get(stream)
@@ -338,6 +347,7 @@ class Peer:
             message.server,
             connecting=True,
             credit=(self._credit, FIRST_CREDIT),
+            window=int(self.box.limits.flow_buffer),
             domain=message.domain,
             store=message.store,
             rule="",
@@ -373,6 +383,15 @@ class Peer:
         if domain not in self._agreed:
             raise ProtocolError(f"cache domain {domain} was not agreed on")
         return self._caches[domain]
+
+    def deliver(self, flow: Flow, offset: int, data: bytes | memoryview, fin: bool) -> None:
+        """Hands bytes to a flow; the slowest reader is given up when the box has no memory left for them all."""
+        flow.deliver(offset, data, fin)
+        if self.buffers.unread > self.box.limits.memory:
+            slowest = max(self.box.all_flows(), key=lambda flow: flow.unread)
+            text = f"{slowest.client[0]} does not read {slowest.unread} bytes of {slowest.server[0]}; flow broken off"
+            self.box.emit("flow.memory", "warning", self.id, text, {"limit": int(self.box.limits.memory)})
+            slowest.abort("memory is short and its end host does not read")
 
     def bulk_lane(self) -> Lane | None:
         return self.attachment.lanes.get(Role.BULK)

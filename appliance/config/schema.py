@@ -169,7 +169,7 @@ class Limits(_Section, frozen=True):
             at_least=2**16,
             at_most=2**30,
         ),
-    ] = Size(4 * 2**20)
+    ] = Size(16 * 2**20)
     open_timeout: Annotated[
         Duration,
         _is(

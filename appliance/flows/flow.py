@@ -67,11 +67,13 @@ class Flow:
         *,
         connecting: bool,
         credit: tuple[int, int],
+        window: int,
         domain: int,
         store: bool,
         rule: str,
     ) -> None:
-        """`credit` is (what we may send, what the peer may send) before the first CREDIT, bytes."""
+        """`credit` is (what we may send, what the peer may send) before the first CREDIT, bytes; `window` is what the
+        peer may at most be ahead of the end host later."""
         self.carrier = carrier
         self.stream = stream
         self.client = client
@@ -86,7 +88,8 @@ class Flow:
         self.queued = False  # waits in the scheduler
         self.cut_at = 0.0  # when its last block was taken
         self.sender = SendHalf(credit[0])
-        self.receiver = ReceiveHalf(credit[1])
+        self.receiver = ReceiveHalf(credit[1], window)
+        self.unread = 0  # bytes from the peer that wait for the end host
         self.closed = False
         self.reason = ""  # why it was broken off
         self._sock = sock
@@ -146,6 +149,7 @@ class Flow:
         self._turn = 0
         if self.closed:
             return
+        self._waits(len(data))
         out = self._out
         waiting = bool(out)
         out.extend(memoryview(piece) for piece in pieces)
@@ -274,6 +278,7 @@ class Flow:
             self.abort(error.strerror or str(error))
             return
         if written:
+            self._waits(-written)
             self.lan_out += written
             credit = self.receiver.consume(written, self.carrier.loop.now, self.carrier.rtt)
             if credit is not None:
@@ -321,4 +326,9 @@ class Flow:
             self.carrier.buffers.give(self._buffer)
         self._full.clear()
         self._buffer, self._filled = None, 0
+        self._waits(-self.unread)
         self._out.clear()
+
+    def _waits(self, count: int) -> None:
+        self.unread += count
+        self.carrier.buffers.unread += count

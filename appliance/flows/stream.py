@@ -9,7 +9,6 @@ from __future__ import annotations
 from appliance.lanes.frames import ProtocolError
 
 FIRST_CREDIT = 1 << 20
-MOST_CREDIT = 16 << 20
 MOST_PIECES = 1024  # that wait for an earlier one; far more than two sessions can bring honestly
 
 
@@ -48,9 +47,11 @@ class SendHalf:
 class ReceiveHalf:
     """What has arrived of a stream, and how much more may."""
 
-    __slots__ = ("_last_grant", "_pieces", "consumed", "credit", "final", "offset", "window")
+    __slots__ = ("_last_grant", "_most", "_pieces", "consumed", "credit", "final", "offset", "window")
 
-    def __init__(self, credit: int) -> None:
+    def __init__(self, credit: int, most: int) -> None:
+        """`credit` bytes may come at first; at most `most` may be ahead of the reader later."""
+        self._most = most
         self.offset = 0  # everything below has been handed out
         self.consumed = 0  # everything below has left this box
         self.credit = credit
@@ -107,7 +108,7 @@ class ReceiveHalf:
         if self.final is not None or self.credit - self.consumed > self.window // 2:
             return None
         if now - self._last_grant < 2 * rtt + 0.002:
-            self.window = min(2 * self.window, MOST_CREDIT)
+            self.window = min(2 * self.window, max(self._most, self.window))
         self._last_grant = now
         self.credit = self.consumed + self.window
         return self.credit

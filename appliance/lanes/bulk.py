@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 HIGH_WATER = 192 * 1024  # bytes in the lane's queue that stop the encoder
 HELD_WIRE = 32 << 20  # bytes of unacknowledged frames
-HELD_BLOCKS = 512  # unacknowledged blocks, whose original bytes are kept for a NAK
+HELD_BLOCKS = 256  # unacknowledged blocks, whose original bytes are kept for a NAK
 GATHER_S = 0.002  # a flow that has just given a block gathers this long for a fuller one
 GATHER_BYTES = 128 * 1024
 THREAD_BYTES = 32 * 1024  # literal bytes of the last block that make the next one worth a hand-over
@@ -62,6 +62,8 @@ class BulkOwner(Protocol):
     def bulk_lane(self) -> Lane | None: ...
 
     def flow(self, stream: int) -> Flow | None: ...
+
+    def deliver(self, flow: Flow, offset: int, data: bytes | memoryview, fin: bool) -> None: ...
 
     def bulk_frame(self, kind: int, body: bytes) -> None: ...
 
@@ -333,7 +335,7 @@ class BulkReceiver:
             return
         if flow is not None:
             flow.wan_in += size
-            flow.deliver(offset, raw, bool(flags & FIN))
+            owner.deliver(flow, offset, raw, bool(flags & FIN))
         owner.bulk_took(len(raw))
 
     def _drain(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from appliance.config.units import Size
 from appliance.config.values import Endpoint, Name, Prefix, PublicKey
 from appliance.flows import policy
 from appliance.flows.buffers import Buffers
+from appliance.flows.flow import Flow
 from appliance.lanes.frames import Address
 from appliance.lanes.lane import Lane
 from appliance.lanes.reception import Reception
@@ -42,6 +43,7 @@ class FakeBox:
         self.limits = Limits()
         self.events: list[tuple[str, str]] = []
         self.refused: list[Address] = []
+        self.flows: Callable[[], Iterable[Flow]] = tuple
 
     def emit(self, kind: str, severity: str, subject: str, text: str, evidence: dict[str, Any]) -> None:
         del severity, subject, evidence
@@ -57,6 +59,9 @@ class FakeBox:
         with contextlib.suppress(BlockingIOError):
             sock.connect(server)
         return sock
+
+    def all_flows(self) -> Iterator[Flow]:
+        return iter(self.flows())
 
     def refuse(self, server: Address) -> None:
         self.refused.append(server)
@@ -92,6 +97,7 @@ class TwoBoxes:
         )
         pins = [self.keys[other].certificate]
         context = identity.tls_context(server_side=False, identity=self.keys[name], peer_certs=pins)
+        box.flows = lambda: self.peers[name].flows.values()
         peer = self.peers[name] = Peer(box, config, context, frozenset())
         if name == "dc":
 

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from appliance import identity
+from appliance.config.units import Size
 from appliance.lanes import frames
 from appliance.lanes.frames import Kind, Open
 from appliance.lanes.link import Role
@@ -269,7 +271,7 @@ def test_a_slow_reader_stalls_only_itself_and_memory_stays_bounded(
         with contextlib.suppress(BlockingIOError):
             while left:
                 left = left[server.send(left) :]
-        return boxes.peers["dc"].flows[0].sender.room == 0
+        return bool(boxes.peers["dc"].flows[0].sender.room == 0)
 
     boxes.until(full)
     taken = len(data) - len(left)
@@ -298,7 +300,8 @@ def test_a_block_that_arrives_damaged_is_sent_again(boxes: Any, listener: socket
     ends = Ends(boxes, listener)
     server = ends.accept()
     bulk = boxes.peers["branch"]._blocks
-    honest, damaged = bulk._process, []
+    honest = bulk._process
+    damaged: list[bytes] = []
 
     def process(kind: int, body: bytes) -> None:
         if kind == Kind.BLOCK and len(damaged) < 3:
@@ -318,3 +321,27 @@ def test_a_block_that_arrives_damaged_is_sent_again(boxes: Any, listener: socket
     assert boxes.peers["branch"].bad_blocks == bad
     again.close()
     ends.close()
+
+
+def test_when_memory_is_short_the_slowest_reader_is_given_up(boxes: Any, listener: socket.socket) -> None:
+    boxes.up()
+    branch = boxes.boxes["branch"]
+    branch.limits = msgspec.structs.replace(branch.limits, memory=Size(400_000))
+    slow, quick = Ends(boxes, listener), None
+    server = slow.accept()
+    left = memoryview(noise(20_000_000))
+
+    def given_up() -> bool:
+        nonlocal left
+        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+            while left:
+                left = left[server.send(left) :]
+        return any(kind == "flow.memory" for kind, _ in branch.events)
+
+    boxes.until(given_up)
+    boxes.until(lambda: reset_seen(server))
+    assert branch.buffers.unread == 0
+    quick = Ends(boxes, listener)
+    assert quick.move(quick.accept(), quick.client, noise(300_000), end=True) == noise(300_000)
+    slow.close()
+    quick.close()

@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.flows.stream import MOST_CREDIT, MOST_PIECES, ReceiveHalf, SendHalf, StreamError
+from appliance.flows.stream import MOST_PIECES, ReceiveHalf, SendHalf, StreamError
+
+MOST = 16 << 20
 
 
 @given(st.binary(min_size=1, max_size=200), st.data())
 def test_pieces_in_any_order_become_the_bytes(payload: bytes, data: st.DataObject) -> None:
     cuts = sorted({0, len(payload), *data.draw(st.lists(st.integers(0, len(payload)), max_size=10))})
     pieces = list(itertools.pairwise(cuts))
-    half = ReceiveHalf(1000)
+    half = ReceiveHalf(1000, MOST)
     out = b""
     for start, end in data.draw(st.permutations(pieces)):
         out += b"".join(half.accept(start, payload[start:end], end == len(payload)))
@@ -37,14 +39,14 @@ def test_pieces_in_any_order_become_the_bytes(payload: bytes, data: st.DataObjec
     ],
 )
 def test_a_peer_that_breaks_the_rules_is_refused(pieces: list[tuple[int, bytes, bool]], word: str) -> None:
-    half = ReceiveHalf(100)
+    half = ReceiveHalf(100, MOST)
     with pytest.raises(StreamError, match=word):
         for offset, piece, fin in pieces:
             half.accept(offset, piece, fin)
 
 
 def test_scattered_bytes_are_bounded() -> None:
-    half = ReceiveHalf(1 << 20)
+    half = ReceiveHalf(1 << 20, MOST)
     for at in range(MOST_PIECES):
         half.accept(2 * at + 1, b"x", False)
     with pytest.raises(StreamError, match="waiting"):
@@ -52,7 +54,7 @@ def test_scattered_bytes_are_bounded() -> None:
 
 
 def test_credit_follows_the_reader_and_grows_for_a_fast_one() -> None:
-    half = ReceiveHalf(1000)
+    half = ReceiveHalf(1000, MOST)
     assert half.consume(499, now=1.0, rtt=0.1) is None
     assert half.consume(1, now=1.0, rtt=0.1) == 1500  # long since the last grant: the window stays
     assert half.consume(600, now=1.1, rtt=0.1) == 1100 + 2000  # within two round trips: it doubles
@@ -60,14 +62,14 @@ def test_credit_follows_the_reader_and_grows_for_a_fast_one() -> None:
 
 
 def test_the_window_has_an_end() -> None:
-    half = ReceiveHalf(MOST_CREDIT)
+    half = ReceiveHalf(MOST, MOST)
     for step in range(1, 5):
-        half.consume(MOST_CREDIT, now=step * 0.001, rtt=0.1)
-    assert half.window == MOST_CREDIT
+        half.consume(MOST, now=step * 0.001, rtt=0.1)
+    assert half.window == MOST
 
 
 def test_no_credit_is_given_behind_the_end() -> None:
-    half = ReceiveHalf(1000)
+    half = ReceiveHalf(1000, MOST)
     half.accept(0, b"x" * 900, True)
     assert half.consume(900, now=1.0, rtt=0.1) is None
 
