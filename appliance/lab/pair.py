@@ -2,10 +2,8 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from appliance.lab.cpu import cpu_seconds_inside
 from appliance.lab.host import Host
 from appliance.lab.network import Lab
 from appliance.lab.tools import LabError
+from appliance.lab.workspace import Workspace
 from appliance.rpc import Client, RpcError, UnreachableError
 
 Table = Mapping[str, Any]
@@ -206,7 +205,8 @@ class Pair:
         dc: Side | None = None,
     ) -> None:
         self.lab = lab
-        self.directory = Path(tempfile.mkdtemp(prefix="branchline-lab-"))
+        self._workspace = Workspace()
+        self.directory = self._workspace.path
         self.branch = Box(lab.branch, "branch-1", self.directory / "branch")
         self.dc = Box(lab.dc, "dc", self.directory / "dc")
         self.branch.write(self.dc, rules, branch or Side())
@@ -254,4 +254,4 @@ class Pair:
         try:
             self.stop()
         finally:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            self._workspace.close()
