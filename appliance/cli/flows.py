@@ -25,9 +25,9 @@ def flows(limit: int, kind: str | None, socket_path: Path, as_json: bool) -> Non
     if as_json:
         print_json(answer)
         return
-    from rich.console import Console
+    from appliance.cli import tables
 
-    console = Console(highlight=False)
+    console = tables.console()
     console.print(table(answer))
     causes = {
         flow["reason"]: f"{flow.get('cause', '')}. {flow.get('remedy', '')}"
@@ -35,7 +35,7 @@ def flows(limit: int, kind: str | None, socket_path: Path, as_json: bool) -> Non
         if flow.get("reason")
     }
     for reason, cause in sorted(causes.items()):
-        console.print(f"\n[bold]{reason}[/]: {cause}")
+        console.print(tables.line("\n", (reason, "bold"), f": {cause}"), soft_wrap=True)
 
 
 def table(described: list[Mapping[str, Any]]) -> Any:

@@ -27,9 +27,9 @@ def peers(peer: str | None, socket_path: Path, as_json: bool) -> None:
     if as_json:
         print_json(answer)
         return
-    from rich.console import Console
+    from appliance.cli import tables
 
-    console = Console(highlight=False)
+    console = tables.console()
     for entry in answer:
         for line in lines(entry):
             console.print(line, soft_wrap=True)
@@ -38,7 +38,7 @@ def peers(peer: str | None, socket_path: Path, as_json: bool) -> None:
         console.print()
 
 
-def lines(peer: Mapping[str, Any]) -> list[str]:
+def lines(peer: Mapping[str, Any]) -> list[Any]:
     """What there is to say of one peer, above its lanes."""
     from appliance.cli import tables
 
@@ -56,8 +56,11 @@ def lines(peer: Mapping[str, Any]) -> list[str]:
         "WAN": f"{tables.size(peer.get('wan_in'))} in, {tables.size(peer.get('wan_out'))} out",
         "reduction": tables.percent(peer.get("reduction")),
     }
-    shown = [f"[bold]{peer.get('id', '')}[/]  {tables.state(peer)}{f' for {since}' if since else ''}{why}"]
-    return shown + [f"  {name:<12}{fact}" for name, fact in facts.items() if fact.strip(" ,inout")]
+    age = f" for {since}" if since else ""
+    head = (
+        tables.line((str(peer.get("id", "")), "bold"), "  ").append_text(tables.state(peer)).append(age + why)
+    )
+    return [head, *(f"  {name:<12}{fact}" for name, fact in facts.items() if fact.strip(" ,inout"))]
 
 
 def lanes(described: list[Mapping[str, Any]]) -> Any:

@@ -21,9 +21,9 @@ def status(socket_path: Path, as_json: bool) -> None:
     if as_json:
         print_json([answer])
         return
-    from rich.console import Console
+    from appliance.cli import tables
 
-    console = Console(highlight=False)
+    console = tables.console()
     for line in lines(answer):
         console.print(line, soft_wrap=True)
     if answer.get("peers"):
@@ -34,40 +34,44 @@ def status(socket_path: Path, as_json: bool) -> None:
                 console.print(f"{peer.get('id', '')}: {peer['reason']}", soft_wrap=True)
 
 
-def lines(answer: Mapping[str, Any]) -> list[str]:
+def lines(answer: Mapping[str, Any]) -> list[Any]:
     """The part above the table of peers."""
     from appliance.cli import tables
     from appliance.cli.bypass import describe
 
-    data = answer.get("data", {})
+    data, flows, events = (answer.get(key, {}) for key in ("data", "flows", "events"))
+    age = tables.ago(data.get("since"))
     if data.get("up"):
-        plane = f"[green]up[/] for {tables.ago(data.get('since'))}"
+        plane = tables.line("data plane  ", ("up", "green"), f" for {age}")
     else:
-        plane = f"[red]down[/] for {tables.ago(data.get('since'))}: {data.get('reason', '')}; new flows pass through"
-    totals, flows = answer.get("totals", {}), answer.get("flows", {})
+        why = f" for {age}: {data.get('reason', '')}; new flows pass through"
+        plane = tables.line("data plane  ", ("down", "red"), why)
+    up = f"branchline {answer.get('version', '')}, up for {tables.ago(answer.get('since'))}"
+    counted = ", ".join(f"{events.get(severity, 0)} {severity}" for severity in ("error", "warning", "info"))
+    shown = [
+        tables.line((str(answer.get("box", "")), "bold"), f"  {up}, {answer.get('config', '')}"),
+        plane,
+        f"flows       {_count(flows.get('optimised'))} optimised, {_count(flows.get('passed'))} passed through",
+        f"bytes       {_saved(answer)}",
+        f"last hour   {counted} (`branchline events`)",
+    ]
+    refused = [f"{count} {name}" for name, count in answer.get("refused", {}).items() if count]
+    if refused:
+        shown.append(f"refused     {', '.join(refused)}")
+    if any(answer.get("bypass", {}).values()):
+        bypassed = (f"bypassed    {describe(answer['bypass'])}", "yellow")
+        shown.append(tables.line(bypassed, "; `branchline bypass off` ends it"))
+    return shown
+
+
+def _saved(answer: Mapping[str, Any]) -> str:
+    from appliance.cli import tables
+
+    totals, reduction = answer.get("totals", {}), answer.get("reduction")
     lan = tables.both(totals.get("lan_in"), totals.get("lan_out"))
     wan = tables.both(totals.get("wan_in"), totals.get("wan_out"))
-    saved = answer.get("reduction")
-    shown = [
-        f"[bold]{answer.get('box', '')}[/]  branchline {answer.get('version', '')}, "
-        f"up for {tables.ago(answer.get('since'))}, {answer.get('config', '')}",
-        f"data plane  {plane}",
-        f"flows       {_count(flows.get('optimised'))} optimised, {_count(flows.get('passed'))} passed through",
-        f"bytes       LAN {tables.size(lan)}, WAN {tables.size(wan)}"
-        + (f", reduction {tables.percent(saved)}" if saved is not None else ""),
-    ]
-    if any(answer.get("bypass", {}).values()):
-        shown.append(f"[yellow]bypassed    {describe(answer['bypass'])}[/]; `branchline bypass off` ends it")
-    refused = {name: count for name, count in answer.get("refused", {}).items() if count}
-    if refused:
-        shown.append("refused     " + ", ".join(f"{count} {name}" for name, count in refused.items()))
-    events = answer.get("events", {})
-    shown.append(
-        "last hour   "
-        + ", ".join(f"{events.get(severity, 0)} {severity}" for severity in ("error", "warning", "info"))
-        + " (`branchline events`)"
-    )
-    return shown
+    saved = f", reduction {tables.percent(reduction)}" if reduction is not None else ""
+    return f"LAN {tables.size(lan)}, WAN {tables.size(wan)}{saved}"
 
 
 def peers(described: list[Mapping[str, Any]]) -> Any:

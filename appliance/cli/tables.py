@@ -6,11 +6,23 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from appliance.config.units import show_duration, show_size
 
 _COLOURS = {"up": "green", "down": "red", "refused": "red", "connecting": "yellow", "bypassed": "yellow"}
+
+
+def console() -> Console:
+    """Standard output. Nothing in an answer is taken for markup: addresses and errors have brackets of their own."""
+    return Console(markup=False, highlight=False)
+
+
+def line(*parts: str | tuple[str, str]) -> Text:
+    """Text and (text, style) in a row."""
+    return Text.assemble(*parts)
 
 
 def table(*columns: str, right: Iterable[str] = ()) -> Table:
@@ -33,8 +45,8 @@ def percent(value: object) -> str:
 
 
 def duration(value: object) -> str:
-    """Seconds."""
-    return show_duration(value) if isinstance(value, int | float) else ""
+    """Seconds; none is not known."""
+    return show_duration(value) if isinstance(value, int | float) and value > 0 else ""
 
 
 def ago(moment: object, now: float | None = None) -> str:
@@ -52,13 +64,12 @@ def endpoint(value: object) -> str:
     return str(value or "")
 
 
-def state(peer: Mapping[str, Any]) -> str:
+def state(peer: Mapping[str, Any]) -> Text:
     """A peer's state, in its colour."""
     name = str(peer.get("state", ""))
     if peer.get("bypassed") and name == "up":
         name = "bypassed"
-    colour = _COLOURS.get(name, "")
-    return f"[{colour}]{name}[/]" if colour else name
+    return Text(name, _COLOURS.get(name, ""))
 
 
 def both(one: object, other: object) -> int:

@@ -112,22 +112,26 @@ class InForce:
             raise RpcError("refused", f"the kernel refused it: {error}") from None
         try:
             told = await self._say("reload", {"config": to_dict(wanted)})
+        except RpcError as error:  # and has changed nothing
+            await self._take_back(tell=False)
+            raise RpcError("refused", f"the data plane refused it: {error}") from None
+        try:
             write_accepted(wanted)
             bypass.save(Path(wanted.box.state_dir))
-        except (RpcError, OSError) as error:
-            await self._take_back()
-            raise RpcError("refused", f"it cannot be put in force: {error}") from None
+        except OSError as error:
+            await self._take_back(tell=True)
+            raise RpcError("refused", f"it cannot be remembered: {error}") from None
         self.config, self.bypass = wanted, bypass
         self._emit("config.changed", "info", f"changed: {change.describe()}", {})
         return {"changed": change.describe(), "data": told}
 
-    async def _take_back(self) -> None:
-        """Everything as it still is in force."""
+    async def _take_back(self, *, tell: bool) -> None:
+        """The kernel, and the data plane if it must be told, as what still is in force."""
         try:
             await self._kernel.apply(self.spec)
-            await self._say("reload", {"config": to_dict(self.config)})
-            write_accepted(self.config)
-        except (KernelError, RpcError, OSError) as error:
+            if tell:
+                await self._say("reload", {"config": to_dict(self.config)})
+        except (KernelError, RpcError) as error:
             text = f"a reload that failed cannot be taken back: {error}; stop branchline and start it again"
             self._emit("config.torn", "error", text, {})
 
