@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from appliance.lab import Lab, LabError, rootless
+from appliance.lab.pair import Pair
 
 NewLab = Callable[..., Lab]
+NewPair = Callable[..., Pair]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -72,3 +74,31 @@ def new_lab() -> Iterator[NewLab]:
             return stack.enter_context(Lab(**options))
 
         yield make
+
+
+def _print_logs(pair: Pair) -> None:
+    for box_id, text in pair.logs().items():
+        print(f"--- {box_id}\n{text}")
+
+
+@pytest.fixture
+def new_pair() -> Iterator[NewPair]:
+    """Starts two Branchlines in a lab: new_pair(lab, rules=…, branch=Side(…)) takes what Pair takes.
+
+    When the test has failed, what they logged is in its report.
+    """
+    with ExitStack() as stack:
+
+        def make(lab: Lab, **options: Any) -> Pair:
+            pair = stack.enter_context(Pair(lab, **options))
+            stack.callback(_print_logs, pair)
+            return pair
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def module_pair(module_lab: Lab) -> Iterator[Pair]:
+    """Two Branchlines shared by a module, in its module_lab. Leave them as you found them."""
+    with Pair(module_lab) as pair:
+        yield pair
