@@ -74,13 +74,14 @@ def passed_flows(limit: int = 1000, *, ended: bool = False) -> list[PassedFlow]:
         for entry in netlink.dump(sock):
             if len(flows) >= limit:
                 break  # closing the socket ends the dump
-            flow = _parse(entry[4:])
+            flow = parse(entry[4:])
             if flow is not None and (ended or flow.state not in _ENDED):
                 flows.append(flow)
     return flows
 
 
-def _parse(entry: bytes) -> PassedFlow | None:
+def parse(entry: bytes) -> PassedFlow | None:
+    """A conntrack entry without its netfilter header; None when it is no TCP flow that was passed."""
     fields = netlink.attributes(entry)
     mark = int.from_bytes(fields.get(_MARK, b""), "big")
     ends = _ends(fields.get(_TUPLE_ORIG, b""))
