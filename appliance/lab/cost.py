@@ -8,7 +8,8 @@ from appliance.lab.network import Lab
 from appliance.lab.pair import Pair
 from appliance.lab.wan import Wan
 
-QUIET = 2000  # bytes in an observation that idle lanes and stray acknowledgements may carry
+QUIET = 1000  # bytes that stray acknowledgements may carry while a link counts as quiet,
+IDLE_RATE = 12_000  # and bytes per second that idle lanes may
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def settle(wan: Wan) -> int:
     while True:
         time.sleep(window)
         now = wan.bytes().both
-        if now - before < QUIET or time.monotonic() > deadline:
+        if now - before < QUIET + IDLE_RATE * window or time.monotonic() > deadline:
             return now
         before = now
 

@@ -4,7 +4,7 @@ import atexit
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Self
 
 from appliance.lab import leftovers, topology
@@ -64,9 +64,7 @@ class Lab:
         self.open()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def open(self) -> None:

@@ -11,7 +11,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 PORTS = {"http": 80, "raw": 9000}
 LONGEST_NUMBER = 20
@@ -41,7 +41,7 @@ class HttpHandler(BaseHTTPRequestHandler):
             if path.stat().st_size:
                 self.connection.sendfile(file)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: Any) -> None:
         """Requests are the client's to report."""
 
 
