@@ -201,7 +201,7 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         outcome.file,
         f"{outcome.bytes:,}",
         f"{outcome.wan_bytes:,}",
-        f"{outcome.reduction:.1%}" if outcome.bytes >= MEANINGFUL else "–",
+        f"{outcome.reduction:.2%}" if outcome.bytes >= MEANINGFUL else "–",
         f"{outcome.seconds:.2f}",
         f"{speed:.1f}",
         f"{outcome.cpu_branch_s:.2f}",

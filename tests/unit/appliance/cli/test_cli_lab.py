@@ -38,6 +38,6 @@ def test_a_transfer_s_line() -> None:
         Outcome("b", 1, 900, 0.1, False, 0.0, 0.0),
     ]
     _, first, second = table(outcomes).splitlines()
-    assert first.split() == ["a.tar", "1,000,000", "250,000", "75.0%", "2.00", "0.5", "0.50", "0.25", "ok"]
+    assert first.split() == ["a.tar", "1,000,000", "250,000", "75.00%", "2.00", "0.5", "0.50", "0.25", "ok"]
     assert second.split()[3] == "–"
     assert second.endswith("WRONG")
