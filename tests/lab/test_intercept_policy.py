@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 import socket
 from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network
 
 import pytest
 
 from appliance.intercept import BoxSpec, RuleSpec
 from appliance.lab import Lab
+from appliance.lab.topology import WAN_ADDRESS
 from tests.lab.plain_pair import (
     EAGER_PORT,
     FAMILIES,
     KNOWN_PORT,
     PASS_PORT,
+    Echo,
     Pair,
     address_of,
     branch_spec,
@@ -167,3 +170,22 @@ def test_the_first_rule_that_matches_decides(pair: Pair, family: socket.AddressF
     before = pair.branch.accepted
     assert outcome(pair, pair.server(other), EAGER_PORT) == "echo"
     assert pair.branch.accepted == before + 1
+
+
+@BOTH
+def test_the_boxs_own_addresses_are_never_a_peers(pair: Pair, family: socket.AddressFamily) -> None:
+    """An administrator in the branch reaches the box, though its WAN address lies in the peer's wide prefix."""
+    own = WAN_ADDRESS["branch"][0 if family == socket.AF_INET else 1]
+    wide = branch_spec(prefixes4=(IPv4Network("10.0.0.0/8"),), prefixes6=(IPv6Network("fd00::/8"),))
+    pair.branch.update(dataclasses.replace(wide, peers=wide.peers[:1]))
+    box = Echo(pair.lab.branch)
+    box.listen(family, own, EAGER_PORT)
+    try:
+        with pair.connect(own, EAGER_PORT) as sock:
+            assert echoes(sock)
+            assert address_of(sock) in box.seen
+        assert pair.branch.accepted == 0
+        assert outcome(pair, pair.server(family), EAGER_PORT) == "echo"
+        assert pair.branch.accepted == 1
+    finally:
+        box.close()
