@@ -17,6 +17,7 @@ from appliance.version import version
 
 _MOST_FLOWS = 100_000
 _MOST_EVENTS = 100_000
+_MERGED = {"totals", "peers", "bypass"}  # what the data plane's status has elsewhere in ours
 _PATIENCE_S = 2.0  # a data plane that hangs must not keep anybody from knowing that it does
 
 
@@ -61,7 +62,7 @@ class Answers:
                 "up": said is not None,
                 "reason": silence,
                 "since": self._data.since,
-                **{key: said[key] for key in ("pid", "since", "heartbeat_age_s") if said and key in said},
+                **{key: value for key, value in (said or {}).items() if key not in _MERGED},
             },
             "bypass": self._in_force.bypass.describe(),
             "totals": totals,
