@@ -30,6 +30,9 @@ HELD_BLOCKS = 256  # unacknowledged blocks, whose original bytes are kept for a 
 GATHER_S = 0.002  # a flow that has just given a block gathers this long for a fuller one
 GATHER_BYTES = 128 * 1024
 THREAD_BYTES = 32 * 1024  # literal bytes of the last block that make the next one worth a hand-over
+DENSE_BELOW = 40e6  # bytes per second of the link; above, zstd is slower than the link that it would save
+RECENT_S = 0.5  # how long a lane that was the bottleneck is taken to be it still
+FIRST_DENSE = 4  # blocks, before anything is known of the link
 TRIES = 3  # to send a block that the peer cannot decode
 LATE_WINDOWS = 64  # of ended streams, whose last blocks may still be on their way
 _DOMAIN_SHIFT = 1
@@ -86,7 +89,7 @@ class BulkSender:
         self._generation = 0
         self._windows: dict[int, dedupe.EncodeWindow] = {}
         self._unacknowledged = 0
-        self._pressure = 4  # how often of late the link, not the CPU, was the bottleneck
+        self._blocks = 0
         self._last_literal = 0
 
     def offer(self, flow: Flow) -> None:
@@ -133,8 +136,7 @@ class BulkSender:
 
     def _encode(self, flow: Flow, cache: dedupe.Cache, lane: Lane) -> None:
         buffer, length, offset, fin = flow.take_block()
-        self._pressure = min(self._pressure + 1, 8) if lane.blocked else max(self._pressure - 1, 0)
-        effort = dedupe.Effort.DENSE if self._pressure else dedupe.Effort.FAST
+        effort = dedupe.Effort.DENSE if self._link_is_slow(lane) else dedupe.Effort.FAST
         window = self._windows.get(flow.stream)
         if window is None:
             window = self._windows[flow.stream] = dedupe.EncodeWindow()
@@ -167,6 +169,13 @@ class BulkSender:
         flow.block_sent()
         if flow.pending and not flow.closed:
             self.offer(flow)
+
+    def _link_is_slow(self, lane: Lane) -> bool:
+        """Whether a byte saved on the link is worth more than the time it takes to save it."""
+        self._blocks += 1
+        if self._blocks <= FIRST_DENSE:
+            return True
+        return lane.drain_rate < DENSE_BELOW and self._owner.loop.now - lane.blocked_at < RECENT_S
 
     def _send(self, sent: Sent) -> None:
         frame = frames.block(sent.flow.stream, sent.offset, sent.flags, sent.block.wire)

@@ -7,6 +7,7 @@ can still choose its place and the codec can see that the link is the bottleneck
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import socket
@@ -22,6 +23,7 @@ RECORD = 16 * 1024  # the most that one TLS record carries
 CHUNK = 4 * RECORD  # given to TLS in one call
 NOTSENT_LOWAT = 64 * 1024
 READS = 32  # TLS records taken in one round before others have their turn
+MEASURE_S = 0.05
 LOW_WATER = 64 * 1024  # a backlog below it asks the sender for more
 
 _WAIT = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -59,7 +61,11 @@ class Lane:
         self.bytes_in = 0
         self.bytes_out = 0
         self.backlog = 0  # bytes given to `send` that the kernel has not taken
-        self.blocked = False  # the kernel takes no more for now: the link is the bottleneck
+        self.blocked = False  # the kernel takes no more for now
+        self.blocked_at = -math.inf  # when that was so for the last time
+        self.drain_rate = (
+            0.0  # bytes per second that the link took of late while it was the bottleneck; 0: not known
+        )
         self.opened = loop.now
         self.closed = False
         self.certificate = b""
@@ -70,6 +76,7 @@ class Lane:
         self._fd = sock.fileno()
         self._secure = False
         self._paused = False
+        self._stall = (0.0, 0)  # when the lane was blocked, and what it had sent by then
         self._out: deque[bytes] = deque()
         self._pending: memoryview | None = None
         self._flushing = False
@@ -228,11 +235,26 @@ class Lane:
         except OSError as error:
             self.close(_tls_reason(error))
             return
+        self._learn(blocked)
         if blocked != self.blocked:
             self.blocked = blocked
             self._loop.modify(self._fd, mask(not self._paused, blocked))
         if self.backlog <= LOW_WATER:
             self.owner.lane_drained(self)
+
+    def _learn(self, blocked: bool) -> None:
+        """Measures the link while, and only while, it is what everything waits for."""
+        now = self._loop.now
+        if self.blocked:
+            began, sent = self._stall
+            if now - began >= MEASURE_S:
+                rate = (self.bytes_out - sent) / (now - began)
+                self.drain_rate = rate if not self.drain_rate else (self.drain_rate + rate) / 2
+                self._stall = (now, self.bytes_out)
+        elif blocked:
+            self._stall = (now, self.bytes_out)
+        if blocked:
+            self.blocked_at = now
 
 
 _TCP_NOTSENT_LOWAT = 25
