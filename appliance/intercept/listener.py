@@ -104,10 +104,14 @@ class Listener:
         return [sock.fileno() for sock in self._sockets]
 
     def accept(self, limit: int = 64) -> list[Accepted]:
-        """Up to `limit` waiting flows. Raises OSError when the process or the box is out of descriptors or memory."""
+        """Up to `limit` waiting flows of each address family.
+
+        Raises OSError when the process or the box is out of descriptors or memory. The flows then still wait: closing
+        the listener resets them and lets new ones pass.
+        """
         accepted: list[Accepted] = []
         for listening in self._sockets:
-            while len(accepted) < limit:
+            for _ in range(limit):
                 try:
                     sock, client = listening.accept()
                 except BlockingIOError:

@@ -93,9 +93,9 @@ class Box:
         self.fate = host.call(Fate)
         self.fate.apply(spec)
 
-    def start(self) -> None:
+    def start(self, backlog: int = 128) -> None:
         """Starts the relay and waits until it intercepts."""
-        setup = Setup(self.spec, WAN_ADDRESS[self.host.name][0], self._there, self.source)
+        setup = Setup(self.spec, WAN_ADDRESS[self.host.name][0], self._there, self.source, backlog)
         pipe = subprocess.PIPE
         self._relay = self.host.python(
             "tests.lab.plain_relay", setup.encode(), stdin=pipe, stdout=pipe, text=True

@@ -45,6 +45,7 @@ class Setup:
     here: str  # address where the other box's connections come in
     there: str  # the other box's
     source: Literal["client", "box"] = "client"
+    backlog: int = 128
 
     def encode(self) -> str:
         return base64.b64encode(pickle.dumps(self)).decode()
@@ -60,7 +61,7 @@ class Relay:
         self.dialled = 0
         self.stale = 0
         self._lock = threading.Lock()  # an nft context is for one thread at a time
-        self._listeners = {peer.index: Listener() for peer in setup.spec.peers}
+        self._listeners = {peer.index: Listener(setup.backlog) for peer in setup.spec.peers}
         self._lanes = socket.create_server((setup.here, LANE_PORT), backlog=1024, reuse_port=True)
         self._tuples = StaleTuples()
         self._interception = Interception(setup.spec, HEARTBEAT)
@@ -132,11 +133,11 @@ class Relay:
         flow.sock.setblocking(True)
         number = 0
         try:
-            lane = socket.create_connection((self.setup.there, LANE_PORT), timeout=5)
-            lane.settimeout(None)
+            lane = socket.create_connection((self.setup.there, LANE_PORT), timeout=OPEN_TIMEOUT + 0.4)
             reset_on_close(lane)
             lane.sendall(json.dumps([flow.client, flow.server]).encode() + b"\n")
             (number,) = struct.unpack("!I", lane.recv(4, socket.MSG_WAITALL) or b"\0\0\0\1")
+            lane.settimeout(None)
         except OSError as error:
             number = error.errno or 1
         if number:

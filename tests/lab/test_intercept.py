@@ -220,6 +220,33 @@ def test_a_flow_older_than_everything(lab: Lab, family: socket.AddressFamily) ->
 
 
 @BOTH
+def test_what_only_crosses_the_box_is_not_taken(pair: Pair, family: socket.AddressFamily) -> None:
+    """From WAN to WAN through the data centre: its clients are not this box's."""
+    wan, target = pair.lab.wan_host, pair.lab.client.address(family)
+    version, via, source = (
+        ("-4", "10.9.2.1", "10.9.2.254") if family == socket.AF_INET else ("-6", "fd09:2::1", "fd09:2::fe")
+    )
+    wan.sysctl("net.ipv4.conf.all.accept_local", 1)  # its own packets come by again
+    wan.run(["ip", version, "route", "add", target, "via", via, "table", "200"], check=True)
+    wan.run(["ip", version, "rule", "add", "iif", "lo", "lookup", "200"], check=True)
+    echo = Echo(pair.lab.client)
+    echo.listen(family, target, EAGER_PORT)
+    before = pair.dc.accepted
+    try:
+        with wan.socket(family) as sock:
+            sock.settimeout(5)
+            sock.bind((source, 0))
+            sock.connect((target, EAGER_PORT))
+            assert echoes(sock)
+            assert pair.dc.reason(address_of(sock)) is None
+    finally:
+        echo.close()
+        wan.run(["ip", version, "rule", "del", "iif", "lo", "lookup", "200"], check=True)
+        wan.sysctl("net.ipv4.conf.all.accept_local", 0)
+    assert pair.dc.accepted == before
+
+
+@BOTH
 def test_the_source_may_be_the_box(lab: Lab, family: socket.AddressFamily) -> None:
     with running(lab, source="box") as pair:
         pair.echo.listen(family, pair.server(family), EAGER_PORT)

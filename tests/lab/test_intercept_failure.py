@@ -106,6 +106,21 @@ def test_a_hung_box_passes_new_flows_within_a_second(pair: Pair, family: socket.
 
 
 @BOTH
+def test_a_syn_that_found_the_hung_boxs_queue_full_passes_later(
+    pair: Pair, family: socket.AddressFamily
+) -> None:
+    server = pair.server(family)
+    pair.branch.kill()
+    pair.branch.start(backlog=0)  # which is room for one
+    with contextlib.ExitStack() as flows:
+        pair.branch.signal(signal.SIGSTOP)
+        flows.enter_context(pair.connect(server, EAGER_PORT))
+        sock = flows.enter_context(pair.connect(server, EAGER_PORT))  # its second SYN, after a second
+        assert echoes(sock)
+        assert pair.branch.reason(address_of(sock)) == "heartbeat_late"
+
+
+@BOTH
 def test_a_resumed_box_intercepts_again(pair: Pair, family: socket.AddressFamily) -> None:
     server = pair.server(family)
     with pair.connect(server, EAGER_PORT) as live:
@@ -163,6 +178,16 @@ def test_a_dead_far_side(pair: Pair, family: socket.AddressFamily) -> None:
         assert until(lambda: any(not end.clean for end in pair.echo.ended))  # told by the kernel
         assert outcome(pair, server, EAGER_PORT) == "ECONNRESET"
         assert outcome(pair, server, EAGER_PORT) == "echo"
+
+
+@BOTH
+def test_a_hung_far_side(pair: Pair, family: socket.AddressFamily) -> None:
+    """The near box gives up; the client's next try passes, through a far box that still holds all its rules."""
+    server = pair.server(family)
+    pair.dc.signal(signal.SIGSTOP)
+    assert outcome(pair, server, EAGER_PORT) == "ECONNRESET"
+    assert outcome(pair, server, EAGER_PORT) == "echo"
+    assert pair.branch.accepted == 1
 
 
 @BOTH
