@@ -137,11 +137,14 @@ class Interception:
 
     def known(self) -> list[Known]:
         """The destinations that answered. Costs about 10 µs each; may run in another thread, in the same namespace."""
-        return [
-            Known(*elements.destination_of(element.key), expires=element.seconds or _KNOWN_LIFE)
-            for family in (4, 6)
-            for element in elements.listed(_NAME, f"known{family}")
-        ]
+        try:
+            return [
+                Known(*elements.destination_of(element.key), expires=element.seconds or _KNOWN_LIFE)
+                for family in (4, 6)
+                for element in elements.listed(_NAME, f"known{family}")
+            ]
+        except OSError as error:
+            raise _failure(error) from error
 
     def learn(self, items: Iterable[Known]) -> None:
         """Adds destinations known from elsewhere, as from before a restart. Ones that are there keep their time."""
@@ -157,8 +160,7 @@ class Interception:
         try:
             self._opened().change(changes)
         except OSError as error:
-            kind = {errno.ENOENT: _MissingError, errno.ENFILE: _FullError}.get(error.errno or 0, NftError)
-            raise kind(f"table {TABLE}: {error.strerror}") from error
+            raise _failure(error) from error
 
     def _opened(self) -> Nft:
         if self._nft is None:
@@ -172,6 +174,11 @@ class _MissingError(NftError):
 
 class _FullError(NftError):
     """The set has no room left."""
+
+
+def _failure(error: OSError) -> NftError:
+    kind = {errno.ENOENT: _MissingError, errno.ENFILE: _FullError}.get(error.errno or 0, NftError)
+    return kind(f"table {TABLE}: {error.strerror}")
 
 
 def _family(address: str) -> int:

@@ -129,5 +129,5 @@ class Nft:
     def __enter__(self) -> Nft:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.close()

@@ -63,7 +63,7 @@ def tuple_of(packet: bytes) -> Tuple | None:
 class StaleTuples:
     """Reader of the log group. Poll fileno() for reading, then read() and destroy() each.
 
-    Raises OSError when the group has another reader (EBUSY) or the process lacks CAP_NET_ADMIN (EPERM).
+    Raises OSError: EPERM when the group has another reader or the process lacks CAP_NET_ADMIN.
     """
 
     def __init__(self) -> None:

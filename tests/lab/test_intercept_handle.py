@@ -70,8 +70,9 @@ def test_the_table_goes_with_the_handle_though_children_live(module_lab: Lab, ha
         finally:
             child.kill()
     assert not handle.present()
-    with pytest.raises(NftError):
-        handle.heartbeat()
+    for use in (handle.heartbeat, handle.known, lambda: handle.refuse("10.2.0.9", 80)):
+        with pytest.raises(NftError):
+            module_lab.branch.call(use)
 
 
 def test_a_second_data_plane_is_refused(module_lab: Lab, handle: Interception, clock: Clock) -> None:
