@@ -20,7 +20,7 @@ from appliance.identity import create
 from appliance.intercept.passed import PassedFlow
 from appliance.intercept.specs import BoxSpec
 from appliance.notify import Notifier
-from appliance.rpc import Client, Params, RpcError
+from appliance.rpc import Client, Params, RpcError, UnreachableError
 from appliance.rpc_asyncio import Server
 
 DEADLINE_S = 10.0
@@ -199,7 +199,7 @@ eager = true
         self.control = None
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        until(self.socket.exists, "control serves")
+        until(self._serves, "control serves")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -208,6 +208,13 @@ eager = true
         self._loop.call_soon_threadsafe(self.control.stop)
         self._thread.join(DEADLINE_S)
         assert not self._thread.is_alive()
+
+    def _serves(self) -> bool:
+        try:
+            Client(self.socket).close()
+        except UnreachableError:
+            return False
+        return True
 
     def _run(self) -> None:
         async def serve() -> None:
