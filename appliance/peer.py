@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 ACK_S = 0.04  # an acknowledgement waits this long for a frame that takes it along
 EXPRESS_HELD = 8 << 20  # bytes of unacknowledged messages at which flows wait
+CROWD, CROWD_S = 20, 0.1  # so many opens in such a time
+YOUNG_S = 0.25  # a flow that has just been opened; later ones are somebody's conversation
 MOST_DOMAINS = 8  # cache domains that one peer may use
 
 
@@ -71,6 +73,21 @@ class Box(Protocol):
     def all_flows(self) -> Iterable[Flow]: ...
 
 
+class Crowd:
+    """Whether flows are being opened so fast that their small frames should travel together."""
+
+    def __init__(self) -> None:
+        self.crowded = False
+        self._began = -CROWD_S
+        self._count = 0
+
+    def enter(self, now: float) -> None:
+        if now - self._began >= CROWD_S:
+            self.crowded = self._count >= CROWD and now - self._began < 2 * CROWD_S
+            self._began, self._count = now, 0
+        self._count += 1
+
+
 class Peer:
     def __init__(
         self, box: Box, config: PeerConfig, context: ssl.SSLContext, domains: frozenset[int]
@@ -98,6 +115,7 @@ class Peer:
         self._ack_timers: dict[Role, Timer] = {}
         self._bulk = BulkSender(self)
         self._blocks = BulkReceiver(self)
+        self._crowd = Crowd()
         self._next_stream = 0 if dial else 1
         self._opened_by_peer = -1
         self._credit = FIRST_CREDIT
@@ -122,7 +140,9 @@ class Peer:
         stream = self._next_stream
         self._next_stream += 2
         domain, store = self._treatment(rule.domain, rule.store)
-        self._send(frames.open_stream(Open(stream, client, server, domain, store)))
+        self._crowd.enter(self.loop.now)
+        opening = frames.open_stream(Open(stream, client, server, domain, store))
+        self._send(opening, patient=self._crowd.crowded)
         self.flows[stream] = Flow(
             self,
             sock,
@@ -151,13 +171,13 @@ class Peer:
     def flow_message(self, flow: Flow, offset: int, flags: int, data: bytes) -> None:
         frame = frames.data(flow.stream, offset, flags, dedupe.pack(data) if data else b"")
         flow.wan_out += len(frame)
-        self._send(frame)
+        self._send(frame, patient=self._crowd.crowded and self.loop.now - flow.began < YOUNG_S)
 
     def flow_bulk(self, flow: Flow) -> None:
         self._bulk.offer(flow)
 
     def flow_credit(self, flow: Flow, credit: int) -> None:
-        self._send(frames.credit(flow.stream, credit))
+        self._send(frames.credit(flow.stream, credit), patient=self._crowd.crowded)
 
     def flow_refused(self, flow: Flow, number: int) -> None:
         self._send(frames.failed(flow.stream, number))
@@ -178,14 +198,14 @@ class Peer:
             self._bulk.forget(flow.stream)
             self._blocks.forget(flow.stream)
 
-    def _send(self, frame: bytes) -> None:
+    def _send(self, frame: bytes, *, patient: bool = False) -> None:
         self._express.push(frame)
         lane = self.attachment.lanes.get(Role.EXPRESS)
         if lane is not None:
             received = self._received[Role.EXPRESS]
             if received.pending:
-                lane.send(frames.ack(received.announce()))
-            lane.send(frame)
+                lane.send(frames.ack(received.announce()), patient=True)
+            lane.send(frame, patient=patient)
 
     # What the lanes tell.
 
@@ -320,6 +340,7 @@ class Peer:
             raise ProtocolError(f"OPEN of stream {stream}, which is not the peer's to open")
         self.cache(message.domain)
         self._opened_by_peer = stream
+        self._crowd.enter(self.loop.now)
         reason = self._objection(message)
         if reason:
             self.box.emit(

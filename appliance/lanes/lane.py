@@ -16,13 +16,14 @@ from collections import deque
 from typing import Protocol
 
 from appliance.lanes.frames import FrameReader, ProtocolError
-from appliance.loop import READ, Loop, mask
+from appliance.loop import READ, Loop, Timer, mask
 
 HANDSHAKE_S = 5.0
 RECORD = 16 * 1024  # the most that one TLS record carries
 CHUNK = 4 * RECORD  # given to TLS in one call
 NOTSENT_LOWAT = 64 * 1024
 READS = 32  # TLS records taken in one round before others have their turn
+PATIENCE_S = 0.005
 MEASURE_S = 0.05
 LOW_WATER = 64 * 1024  # a backlog below it asks the sender for more
 
@@ -80,6 +81,7 @@ class Lane:
         self._out: deque[bytes] = deque()
         self._pending: memoryview | None = None
         self._flushing = False
+        self._waiting: Timer | None = None
         self._frames = FrameReader()
         self._handshake_timer = loop.call_later(HANDSHAKE_S, self._too_slow)
         sock.setblocking(False)
@@ -91,13 +93,21 @@ class Lane:
     def secure(self) -> bool:
         return self._secure
 
-    def send(self, frame: bytes) -> None:
-        """Queues a frame; everything queued in one round leaves together."""
+    def send(self, frame: bytes, *, patient: bool = False) -> None:
+        """Queues a frame; everything queued in one round leaves together.
+
+        A patient frame waits `PATIENCE_S` for company, because alone it costs more in headers than in itself.
+        """
         self._out.append(frame)
         self.backlog += len(frame)
-        if not self._flushing:
-            self._flushing = True
-            self._loop.at_end(self._flush)
+        if self._flushing:
+            return
+        if patient and self.backlog < RECORD:
+            if self._waiting is None:
+                self._waiting = self._loop.call_later(PATIENCE_S, self._flush)
+            return
+        self._flushing = True
+        self._loop.at_end(self._flush)
 
     def accept_frames(self, limit: int) -> None:
         """Raises the limit for one frame once the peer has introduced itself."""
@@ -117,6 +127,8 @@ class Lane:
             return
         self.closed = True
         self._handshake_timer.cancel()
+        if self._waiting is not None:
+            self._waiting.cancel()
         self._loop.unregister(self._fd)
         if self._tls is not None and self._secure and not self.blocked:
             with contextlib.suppress(OSError):
@@ -219,6 +231,9 @@ class Lane:
 
     def _flush(self) -> None:
         self._flushing = False
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
         if self.closed or not self._secure or self._tls is None:
             return
         blocked = False
