@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from appliance.lanes.lane import Lane
 
-ACK_S = 0.04  # an acknowledgement waits this long for a frame that takes it along
+ACK_S = 0.04  # an acknowledgement waits this long for more to acknowledge,
+ACK_ALONG = 8  # or for so many frames; then the next message takes it along
 EXPRESS_HELD = 8 << 20  # bytes of unacknowledged messages at which flows wait
 CROWD, CROWD_S = 20, 0.1  # so many opens in such a time
 YOUNG_S = 0.25  # a flow that has just been opened; later ones are somebody's conversation
@@ -203,7 +204,7 @@ class Peer:
         lane = self.attachment.lanes.get(Role.EXPRESS)
         if lane is not None:
             received = self._received[Role.EXPRESS]
-            if received.pending:
+            if received.pending >= ACK_ALONG:
                 lane.send(frames.ack(received.announce()), patient=True)
             lane.send(frame, patient=patient)
 
@@ -310,7 +311,7 @@ class Peer:
         if kind == Kind.DATA:
             stream, offset, flags, payload = frames.read_data(body)
             try:
-                data = dedupe.unpack(payload, frames.MAX_BLOCK) if payload else b""
+                data = dedupe.unpack(payload, frames.MAX_MESSAGE) if payload else b""
             except dedupe.BadBlock as error:
                 raise ProtocolError(f"a message on stream {stream}: {error}") from error
             flow = self.flows.get(stream)

@@ -147,14 +147,10 @@ class Supervisor:
             if any(key.fileobj is woken for key, _ in ready):
                 for number in woken.recv(64):
                     self._signalled(number)
-            # What all have said before who is late: after a pause of our own, `ready` may be empty although they spoke.
             for process in self._processes:
-                self._listen(process)
-            for process in self._processes:
+                self._listen(process)  # its last words, if it has ended
                 if process.popen is not None and process.popen.poll() is not None:
                     self._ended(process)
-            for process in self._processes:
-                self._attend(process)
             self._tell()
             self._notifier.watchdog()
 
@@ -185,7 +181,10 @@ class Supervisor:
         return max(0.0, min(waits)) if waits else None
 
     def _attend(self, process: _Process) -> None:
-        action = process.child.due(time.monotonic())
+        # The clock first, then what it has said: if we were held up at any point here, that is not its fault.
+        now = time.monotonic()
+        self._listen(process)
+        action = process.child.due(now)
         if action is Action.START:
             process.start()
             self._selector.register(process.pidfd, selectors.EVENT_READ)
@@ -221,7 +220,6 @@ class Supervisor:
     def _ended(self, process: _Process) -> None:
         child, name = process.child, process.program.name
         self._selector.unregister(process.pidfd)
-        self._listen(process)  # its last words
         pid = process.popen.pid if process.popen is not None else 0
         status = process.reap()
         first_failed = not child.ever_ready and (process.program.essential or status == _EXIT_CONFIG)

@@ -19,10 +19,9 @@ from typing import Protocol
 
 from appliance.flows.buffers import Buffers
 from appliance.flows.stream import ReceiveHalf, SendHalf
-from appliance.lanes.frames import FIN, MAX_BLOCK, Address
+from appliance.lanes.frames import FIN, MAX_BLOCK, MAX_MESSAGE, Address
 from appliance.loop import READ, WRITE, Loop
 
-EXPRESS = 4096  # bytes of one turn that go as messages; what is longer is bulk
 QUIET_S = 0.05  # a pause that begins a new turn
 READY_BLOCKS = 2  # full buffers that may wait for the encoder
 READS = 4  # reads of one flow before others have their turn
@@ -215,6 +214,10 @@ class Flow:
         if now - self._last_read > QUIET_S:
             self._turn = 0
         self._last_read = now
+        if self._turn < MAX_MESSAGE and not self.pending and not carrier.congested and not self._message():
+            if not self.closed:
+                self._interest()
+            return
         for _ in range(READS):
             room = min(self.sender.room - self.pending, MAX_BLOCK - self._filled)
             if room <= 0 or len(self._full) >= READY_BLOCKS:
@@ -233,12 +236,6 @@ class Flow:
                 break
             self.lan_in += count
             self._turn += count
-            if self._turn <= EXPRESS and not self.pending and not carrier.congested:
-                message = bytes(memoryview(self._buffer)[:count])
-                carrier.flow_message(self, self.sender.take(count), 0, message)
-                if count < room:
-                    break
-                continue
             self._filled += count
             if self._filled == MAX_BLOCK:
                 self._full.append(self._buffer)
@@ -252,6 +249,32 @@ class Flow:
             carrier.flow_bulk(self)
         if not self.closed:
             self._interest()
+
+    def _message(self) -> bool:
+        """Reads what may be a message, and sends it as one; whether more is waiting, which makes it bulk."""
+        room = min(self.sender.room, MAX_MESSAGE + 1 - self._turn)
+        if room <= 0:
+            return True
+        try:
+            data = self._sock.recv(room)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self.abort(error.strerror or str(error))
+            return False
+        count = len(data)
+        if not count:
+            self._end_of_input()
+            return False
+        self.lan_in += count
+        self._turn += count
+        if self._turn > MAX_MESSAGE:
+            self._buffer = self.carrier.buffers.take()
+            self._buffer[:count] = data
+            self._filled = count
+            return True
+        self.carrier.flow_message(self, self.sender.take(count), 0, data)
+        return count == room
 
     def _end_of_input(self) -> None:
         self._read_ended = True

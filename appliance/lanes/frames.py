@@ -19,6 +19,7 @@ from appliance.lanes.varint import LIMIT, read_varint, varint
 VERSION = 1
 OLDEST_VERSION = 1
 MAX_BLOCK = 256 * 1024  # original bytes in one block
+MAX_MESSAGE = 4096  # original bytes in one message, and of one turn of a conversation; what is longer is bulk
 MAX_FRAME = MAX_BLOCK + 16 * 1024  # wire bytes of one frame, after its length
 MAX_HELLO = 64 * 1024
 

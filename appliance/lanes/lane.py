@@ -199,8 +199,8 @@ class Lane:
                     self.owner.lane_frame(self, kind, body)
                     if self.closed:
                         return
-                if self._paused:
-                    return
+                if self._paused or (count < RECORD and not tls.pending()):
+                    return  # epoll tells of more; asking the socket again would mostly be in vain
         except _WAIT:
             return
         except ProtocolError as error:

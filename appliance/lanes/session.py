@@ -86,8 +86,9 @@ class Receiver:
         return self.received - self.announced >= self.FRAMES or self._bytes >= self.BYTES
 
     @property
-    def pending(self) -> bool:
-        return self.received != self.announced
+    def pending(self) -> int:
+        """Frames that are done and not acknowledged."""
+        return self.received - self.announced
 
     def announce(self) -> int:
         """The count for an ACK that is being sent now."""
