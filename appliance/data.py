@@ -88,6 +88,11 @@ class DataPlane:
     def limits(self) -> Limits:
         return self.config.limits
 
+    @property
+    def full(self) -> bool:
+        """As many flows are open, over all peers, as the configuration allows."""
+        return sum(len(peer.flows) for peer in self._peers.values()) >= self.config.limits.flows
+
     def emit(self, kind: str, severity: Severity, subject: str, text: str, evidence: dict[str, Any]) -> None:
         event = Event(
             time=time.time(), kind=kind, severity=severity, subject=subject, text=text, evidence=evidence
@@ -244,7 +249,7 @@ class DataPlane:
             self.emit("intercept.failed", "error", peer.id, text, {})
             return
         for accepted in waiting:
-            if len(peer.flows) >= self.config.limits.flows:
+            if self.full:
                 self._interception.refuse(*accepted.server)
                 accepted.sock.close()
                 continue

@@ -61,6 +61,9 @@ class Box(Protocol):
     @property
     def limits(self) -> Limits: ...
 
+    @property
+    def full(self) -> bool: ...
+
     def emit(
         self, kind: str, severity: Severity, subject: str, text: str, evidence: dict[str, Any]
     ) -> None: ...
@@ -353,7 +356,7 @@ class Peer:
             )
             self._send(frames.failed(stream, errno.EACCES))
             return
-        if len(self.flows) >= self.box.limits.flows:
+        if self.box.full:
             self._send(frames.failed(stream, errno.EAGAIN))
             return
         try:

@@ -17,7 +17,7 @@ import pytest
 
 from appliance.intercept import passed_flows
 from appliance.lab import Lab
-from appliance.lab.pair import Box, Pair
+from appliance.lab.pair import Box, Pair, Side
 from tests.lab.plain_pair import Echo, address_of, echoes, until
 
 PORT = 5000
@@ -247,6 +247,35 @@ def test_an_unroutable_destination_is_told_on_the_second_try(lab: Lab, pair: Pai
         except OSError as error:
             seen.append(error.strerror or str(error))
     assert seen[-1] in {"No route to host", "timed out"}  # as without us: the DC's router finds no neighbour
+
+
+def test_a_silently_dropped_destination_is_told_on_the_second_try(lab: Lab, echo: Echo) -> None:
+    hook = "add chain inet t in { type filter hook input priority 0; }"
+    drop = f"add table inet t; {hook}; add rule inet t in tcp dport 5998 drop"
+    lab.server.run(["nft", drop], check=True)
+    seen = []
+    with Pair(lab, dc=Side(limits={"open_timeout": 1})):
+        for _ in range(2):
+            try:
+                with connect(lab, port=5998) as sock:
+                    seen.append(repr(sock.recv(1)))
+            except OSError as error:
+                seen.append(type(error).__name__)
+    assert seen == ["ConnectionResetError", "TimeoutError"]
+
+
+def test_a_new_flow_needs_no_round_trip_of_its_own(new_lab: Callable[..., Lab]) -> None:
+    rtt = 1.0
+    lab = new_lab(rtt=rtt)
+    echo = Echo(lab.server)
+    echo.listen(socket.AF_INET, SERVERS[socket.AF_INET], PORT)
+    with Pair(lab):
+        began = time.monotonic()
+        with connect(lab) as sock:
+            assert echoes(sock)
+        seconds = time.monotonic() - began
+    echo.close()
+    assert rtt <= seconds < 1.9 * rtt
 
 
 def test_bypass_lets_new_flows_pass_and_keeps_the_old_ones(lab: Lab, pair: Pair) -> None:

@@ -45,6 +45,10 @@ class FakeBox:
         self.refused: list[Address] = []
         self.flows: Callable[[], Iterable[Flow]] = tuple
 
+    @property
+    def full(self) -> bool:
+        return len(list(self.flows())) >= self.limits.flows
+
     def emit(self, kind: str, severity: str, subject: str, text: str, evidence: dict[str, Any]) -> None:
         del severity, subject, evidence
         self.events.append((kind, text))
