@@ -32,13 +32,14 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Program:
-    """One daemon: its name, command line, and for how long it may give no sign of life (seconds)."""
+    """One daemon: its name, command line, for how long it may give no sign of life and take to stop (seconds)."""
 
     name: str
     argv: tuple[str, ...]
     watchdog: float
     essential: bool = False
     """Whether the whole start has failed if it ends before it was ready for the first time."""
+    stop: float = 5.0
 
 
 class _Process:
@@ -46,7 +47,7 @@ class _Process:
 
     def __init__(self, program: Program, run_dir: Path) -> None:
         self.program = program
-        self.child = Child(program.name, watchdog=program.watchdog)
+        self.child = Child(program.name, watchdog=program.watchdog, stop=program.stop)
         self.popen: subprocess.Popen[bytes] | None = None
         self.pidfd = -1
         self._address = run_dir / f"notify-{program.name}.sock"
