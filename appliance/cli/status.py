@@ -97,4 +97,6 @@ def peers(described: list[Mapping[str, Any]]) -> Any:
 
 
 def _count(value: object) -> str:
-    return "?" if value is None else str(value)
+    if value is None:
+        return "?"
+    return "10000 or more" if value == 10_000 else str(value)  # where control stops counting
