@@ -39,9 +39,13 @@ class PlainLog:
             raise Refused(f"[{offset}, {offset + length}) is not held")
         return bytes(self.data[offset : offset + length])
 
-    def clear(self, epoch: int) -> None:
-        self.epoch = epoch
+    def forget(self) -> None:
+        """Whoever held this has lost it; the writer goes on."""
         self.held = bytearray(len(self.held))
+
+    def begin(self, epoch: int) -> None:
+        """The writer has lost its log and starts another."""
+        self.epoch, self.data, self.held = epoch, bytearray(), bytearray()
 
 
 @dataclass(frozen=True)
