@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
 from appliance.loop import READ, Loop, mask
 from appliance.rpc import Handler, Request, ServerSide, encode_event
 
+MISSED = 200  # events kept for the first one who subscribes
 MOST_OUTPUT = 8 << 20  # bytes that a slow reader may let pile up before it is dropped
 
 
@@ -21,6 +23,7 @@ class RpcServer:
         self._loop = loop
         self._path = path
         self._handlers = dict(handlers)
+        self._missed: deque[bytes] = deque(maxlen=MISSED)
         self._connections: set[_Connection] = set()
         with contextlib.suppress(FileNotFoundError):
             path.unlink()  # of a process that was killed; the supervisor runs one at a time
@@ -34,10 +37,13 @@ class RpcServer:
         loop.register(self._listener.fileno(), READ, self._accept)
 
     def publish(self, event: object) -> None:
+        """To all who have subscribed; while there is nobody, it is kept for the first."""
         line = encode_event(event)
-        for connection in list(self._connections):
-            if connection.subscribed:
-                connection.send(line)
+        subscribers = [connection for connection in self._connections if connection.subscribed]
+        for connection in subscribers:
+            connection.send(line)
+        if not subscribers:
+            self._missed.append(line)
 
     def close(self) -> None:
         for connection in list(self._connections):
@@ -50,17 +56,25 @@ class RpcServer:
     def _accept(self, _events: int) -> None:
         with contextlib.suppress(BlockingIOError):
             sock, _ = self._listener.accept()
-            self._connections.add(_Connection(self._loop, sock, self._handlers, self._connections))
+            self._connections.add(
+                _Connection(self._loop, sock, self._handlers, self._connections, self._missed)
+            )
 
 
 class _Connection:
     def __init__(
-        self, loop: Loop, sock: socket.socket, handlers: Mapping[str, Handler], siblings: set[_Connection]
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        handlers: Mapping[str, Handler],
+        siblings: set[_Connection],
+        missed: deque[bytes],
     ) -> None:
         self.subscribed = False
         self._loop = loop
         self._sock = sock
         self._siblings = siblings
+        self._missed = missed
         self._side = ServerSide()
         self._output = bytearray()
         self._handlers: dict[str, Handler] = {**handlers, "subscribe": self._subscribe}
@@ -95,6 +109,9 @@ class _Connection:
             for request in requests:
                 self._side.answer(request, self._handlers)
             self._output += self._side.take_output()
+            if self.subscribed and self._missed:
+                self._output += b"".join(self._missed)
+                self._missed.clear()
         self._write()
 
     def _write(self) -> None:
