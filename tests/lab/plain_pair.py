@@ -173,6 +173,7 @@ class Echo:
     host: Host
     seen: list[tuple[str, int]] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
+    open: dict[tuple[str, int], socket.socket] = field(default_factory=dict)
     _sockets: list[socket.socket] = field(default_factory=list)
 
     def listen(self, family: socket.AddressFamily, address: str, port: int) -> None:
@@ -189,6 +190,7 @@ class Echo:
                 sock, address = listening.accept()
             except OSError:
                 return
+            self.open[address[:2]] = sock
             self.seen.append(address[:2])
             threading.Thread(target=self._echo, args=(sock, address[:2]), daemon=True).start()
 

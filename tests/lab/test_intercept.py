@@ -203,6 +203,21 @@ def test_conntrack_flushed_on_either_box(pair: Pair, family: socket.AddressFamil
 
 
 @BOTH
+@pytest.mark.parametrize("far", [True, False], ids=["far_side", "near_side"])
+def test_conntrack_flushed_and_the_server_speaks_first(
+    pair: Pair, family: socket.AddressFamily, far: bool
+) -> None:
+    """Then conntrack takes the server for the one who opened the connection."""
+    with pair.connect(pair.server(family), EAGER_PORT) as sock:
+        assert echoes(sock)
+        flush_conntrack((pair.dc if far else pair.branch).host)
+        for _ in range(3):
+            pair.echo.open[address_of(sock)].sendall(b"news")
+            assert sock.recv(4, socket.MSG_WAITALL) == b"news"
+        assert echoes(sock)
+
+
+@BOTH
 def test_a_flow_older_than_everything(lab: Lab, family: socket.AddressFamily) -> None:
     echo = Echo(lab.server)
     echo.listen(family, lab.server.address(family), EAGER_PORT)
