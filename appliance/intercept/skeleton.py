@@ -172,8 +172,8 @@ table {TABLE} {{
 
   # Our transparent sockets are known by SO_MARK. On a flow that now passes they must keep quiet: a stale
   # socket's retransmission, or the RST of its removal, would kill the connection of the same tuple. The far side
-  # marks a flow on its own SYN only; an entry without a fate is one that was flushed under a living socket. What is out of
-  # the new connection's window has no entry (it is invalid) and goes out: the server ignores it for the same reason.
+  # marks a flow on its own SYN only; an entry without a fate is one that was flushed under a living socket.
+  # What is out of the new connection's window is invalid, has no mark and goes out: the server ignores it, too.
   chain out {{
     type filter hook output priority mangle; policy accept;
     meta mark vmap {{ {marks.FAR_SOCKET:#x} : goto out_far, {marks.NEAR_SOCKET:#x} : goto out_near }}

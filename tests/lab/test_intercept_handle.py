@@ -134,7 +134,8 @@ def test_a_scan_cannot_fill_the_set_of_refusals(module_lab: Lab, handle: Interce
     scanned = [Element(elements.destination(f"10.2.{i >> 8}.{i & 255}", 80), 60.0) for i in range(65535)]
     nft.change(elements.add(TABLE, "refused4", scanned))
     handle.refuse("10.2.1.1", 81)
-    assert len(seconds_of(module_lab.branch, "refused4")) == 65536
+    with pytest.raises(OSError, match="Too many open files"):  # the kernel's word for a full set
+        nft.change(elements.add(TABLE, "refused4", [Element(elements.destination("10.2.1.1", 82))]))
     handle.refuse("10.2.255.255", 80)
     assert list(seconds_of(module_lab.branch, "refused4")) == [("10.2.255.255", 80)]
     assert module_lab.branch.call(handle.known) == []
