@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+import dedupe
 from appliance import identity
 from appliance.bypass import Bypass
 from appliance.config import Config, ConfigError, Limits, from_dict, load
@@ -41,6 +42,8 @@ from appliance.rpc_loop import RpcServer
 
 HEARTBEAT_S = 0.15  # of the interception table: it lets new flows pass when four are missing
 TABLE_CHECK_S = 2.0
+PREPARE = 16 << 20  # bytes of each log made ready when a peer comes up,
+PREPARED_PEERS = 4  # on a box that has so many at most: a hub's memory goes to whoever sends
 SWITCH_S = 0.0005  # a thread that holds the GIL delays the loop by at most this
 
 
@@ -50,6 +53,7 @@ class DataPlane:
     def __init__(self, config: Config, notifier: Notifier) -> None:
         self.loop = Loop()
         self.worker = Worker(self.loop, "codec")
+        self._spare_time = Worker(self.loop, "spare time")
         self.buffers = Buffers()
         self.config = config
         self.incarnation = secrets.randbits(53)  # JSON numbers are exact up to there
@@ -103,6 +107,21 @@ class DataPlane:
 
     def dial(self, client: Address, server: Address, source: Literal["client", "box"]) -> socket.socket:
         return dial(client, server, source)
+
+    def prepare(self, caches: list[dedupe.Cache]) -> None:
+        """Faults memory in beside the traffic: done by the traffic, the first megabytes would wait for it."""
+        if len(self._peers) > PREPARED_PEERS:
+            return
+
+        def job() -> None:
+            for cache in caches:
+                cache.prepare(PREPARE)
+
+        self._spare_time.submit(job, self._prepared)
+
+    def _prepared(self, _result: None, error: Exception | None) -> None:
+        if error is not None:
+            self.emit("cache.memory", "error", self.id, f"memory for the chunk cache: {error}", {})
 
     def refuse(self, server: Address) -> None:
         seconds = self._interception.refuse(*server)

@@ -76,6 +76,8 @@ class Box(Protocol):
 
     def all_flows(self) -> Iterable[Flow]: ...
 
+    def prepare(self, caches: list[dedupe.Cache]) -> None: ...
+
 
 class Crowd:
     """Whether flows are being opened so fast that their small frames should travel together."""
@@ -239,6 +241,7 @@ class Peer:
                 raise ProtocolError(f"the peer's list of cached ranges: {error}") from error
         if 0 not in self._agreed:
             raise ProtocolError("the peer offers no chunk cache for domain 0")
+        self.box.prepare([self._caches[domain] for domain in sorted(self._agreed)])
 
     def resume(self, role: Role, received: int) -> list[bytes]:
         sender = self._express if role is Role.EXPRESS else self._bulk.session

@@ -1,7 +1,9 @@
 """Where a log's bytes live: a ring of segments, which the kernel sees as a table of addresses."""
 
+import ctypes
 import errno
 import mmap
+import os
 from typing import Any
 
 from dedupe._kernel import ffi
@@ -9,6 +11,8 @@ from dedupe._kernel import ffi
 LARGEST_SEGMENT = 22  # 4 MiB
 SMALLEST_SEGMENT = 12
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE
+_madvise = ctypes.CDLL(None, use_errno=True).madvise
+_madvise.argtypes = [ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int]
 
 
 def reserve(size: int) -> mmap.mmap:
@@ -23,11 +27,12 @@ def reserve(size: int) -> mmap.mmap:
 def populate(memory: mmap.mmap, start: int, length: int) -> None:
     """Fault pages in ahead of use, contents unchanged; a kernel older than 5.14 leaves it to first use."""
     first = start & -mmap.PAGESIZE
-    try:
-        memory.madvise(_POPULATE_WRITE, first, start + length - first)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
+    address = int(ffi.cast("uintptr_t", ffi.from_buffer(memory)))
+    # Through ctypes, which releases the GIL: this may take half a second, and mmap.madvise would hold it.
+    if _madvise(address + first, start + length - first, _POPULATE_WRITE):
+        number = ctypes.get_errno()
+        if number != errno.EINVAL:
+            raise OSError(number, os.strerror(number))
 
 
 class MemoryRing:

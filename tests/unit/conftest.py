@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import dedupe
 from appliance import identity
 from appliance.config import Limits
 from appliance.config import Peer as PeerConfig
@@ -66,6 +67,10 @@ class FakeBox:
 
     def all_flows(self) -> Iterator[Flow]:
         return iter(self.flows())
+
+    def prepare(self, caches: list[dedupe.Cache]) -> None:
+        for cache in caches:
+            cache.prepare(1 << 20)
 
     def refuse(self, server: Address) -> None:
         self.refused.append(server)
