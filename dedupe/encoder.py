@@ -14,7 +14,7 @@ from dedupe.window import EncodeWindow
 
 MINE, THEIRS = 0, 1
 RELOG_BELOW = 16384
-LEAST_LOGGED = lib.BL_WINDOW
+LEAST_LOGGED = 256  # fewer bytes seldom hold an anchor to be found again by
 
 
 class Encoder:

@@ -136,6 +136,8 @@ static int search_block(state *s)
     size_t scanned = 0, step = FIRST_STEP;
     bl_copy copy;
 
+    if (!search->copy && !search->store)
+        return BL_OK;
     if (search->copy && try_hint(s, &copy)) {
         take(s, copy);
         scanned = s->cursor;

@@ -271,3 +271,19 @@ def test_both_directions_at_once_on_small_rings() -> None:
     assert not problems
     assert min(copied) > 1_000_000
     assert left.stats().bad_blocks + right.stats().bad_blocks < 150
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_references_stay_within_the_span(backwards: bool) -> None:
+    """The ring still holds what is older, but a block on its way may lose it."""
+    left, right = pair(capacity=20_000, gap=60_000)
+    for start in range(0, 40_000, 4000):
+        block = left.encode(NOISE[start : start + 4000], effort=Effort.RAW)
+        assert right.decode(block.wire, limit=LIMIT) == NOISE[start : start + 4000]
+        left.acknowledge(block)
+    sender, receiver = (right, left) if backwards else (left, right)
+    for start, copied in ((12_000, 0), (24_000, 4000)):
+        raw = NOISE[start : start + 4000]
+        block = sender.encode(raw, effort=Effort.RAW, store=False)
+        assert block.copied == copied
+        assert receiver.decode(block.wire, limit=LIMIT) == raw
