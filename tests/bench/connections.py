@@ -49,9 +49,10 @@ def measure(quick: bool) -> Iterator[Row]:
     for peer in peers:
         costs = (1e6 * _median(free, name, "cpu_seconds") for name in (BRANCHLINE, peer))
         yield Row("connections_cpu", next(costs), "CPU µs each, both boxes", peer, next(costs))
-    for peer in peers:
-        sizes = (_median(paced, name, "wan_bytes") for name in (BRANCHLINE, peer))
-        yield Row(f"connections_wan_at_{PACE:.0f}/s", next(sizes), "WAN bytes each", peer, next(sizes))
+    for name, bursts in (("connections_wan", free), (f"connections_wan_at_{PACE:.0f}/s", paced)):
+        for peer in peers:
+            sizes = (_median(bursts, contender, "wan_bytes") for contender in (BRANCHLINE, peer))
+            yield Row(name, next(sizes), "WAN bytes each", peer, next(sizes))
 
 
 def _median(bursts: dict[str, list[Burst]], name: str, field: str) -> float:
