@@ -4,6 +4,7 @@ from dedupe.block import Block
 from dedupe.cache import Cache, CacheStats
 from dedupe.errors import BadBlock, OfferError
 from dedupe.express import pack, unpack
+from dedupe.heap import keep_heap
 from dedupe.literals import Effort
 from dedupe.window import DecodeWindow, EncodeWindow
 
@@ -19,6 +20,7 @@ __all__ = [
     "EncodeWindow",
     "OfferError",
     "Window",
+    "keep_heap",
     "pack",
     "unpack",
 ]

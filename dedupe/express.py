@@ -11,14 +11,15 @@ from dedupe.window import compressor, decompressor
 
 RAW, LZ4, ZSTD = 0, 1, 2
 LEAST = 128  # fewer bytes go raw: the gain is not worth the time
-WINDOW_LOG = 17
+WINDOW_LOG = 14
+LEVEL = 1  # for 1 KB of text half the time of level 3, and 2 % more bytes
 
 
 class _Contexts(threading.local):
     """zstd contexts are not shared between threads."""
 
     def __init__(self) -> None:
-        self.compressor = compressor(WINDOW_LOG)
+        self.compressor = compressor(WINDOW_LOG, LEVEL)
         self.decompressor = decompressor()
 
 

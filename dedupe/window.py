@@ -12,10 +12,10 @@ LEVEL = 3
 _FORMAT = zstandard.FORMAT_ZSTD1_MAGICLESS
 
 
-def compressor(window_log: int) -> zstandard.ZstdCompressor:
-    """A context like `zstd -3`, without magic number, content size and checksum in its frames."""
+def compressor(window_log: int, level: int = LEVEL) -> zstandard.ZstdCompressor:
+    """A context like `zstd -LEVEL`, without magic number, content size and checksum in its frames."""
     parameters = zstandard.ZstdCompressionParameters.from_level(
-        LEVEL,
+        level,
         window_log=window_log,
         format=_FORMAT,
         write_content_size=False,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dedupe._kernel import ffi
 
-from dedupe import Cache, DecodeWindow, Effort, EncodeWindow
+from dedupe import Cache, DecodeWindow, Effort, EncodeWindow, keep_heap
 
 CACHE_DIR = Path(__file__).resolve().parents[2] / ".cache" / "codec"
 
@@ -108,6 +108,7 @@ def main() -> None:
     if not files:
         old, new = numpy_tar("1.26.3"), numpy_tar("1.26.4")
         files = [old, old, new, new]
+    keep_heap()
     speeds = rates()
     for row in measure(files, Effort[options.effort], options.block):
         line = json.dumps(row | speeds) if options.json else "  ".join(f"{k} {v}" for k, v in row.items())
