@@ -277,9 +277,8 @@ class Peer:
     def warn(self, kind: str, text: str, evidence: dict[str, object]) -> None:
         self.box.emit(kind, "warning", self.id, f"peer {self.id}: {text}", evidence)
 
-    def drained(self, role: Role) -> None:
-        if role is Role.BULK:
-            self._bulk.pump()
+    def drained(self) -> None:
+        self._bulk.pump()
 
     def take(self, role: Role, kind: int, body: bytes) -> None:
         if kind == Kind.ACK:

@@ -42,7 +42,7 @@ class Sessions(Protocol):
 
     def take(self, role: Role, kind: int, body: bytes) -> None: ...
 
-    def drained(self, role: Role) -> None: ...
+    def drained(self) -> None: ...
 
     def changed(self, state: str, reason: str) -> None: ...
 
@@ -140,10 +140,10 @@ class Attachment:
 
     def lane_frame(self, lane: Lane, kind: int, body: bytes) -> None:
         self._heard = self._loop.now
-        if lane.role < 0:
+        if lane.role is None:
             self._greet(lane, kind, body)
         elif kind >= frames.FIRST_SESSION_KIND or kind == Kind.ACK:
-            self._sessions.take(Role(lane.role), kind, body)
+            self._sessions.take(lane.role, kind, body)
         elif kind == Kind.PING:
             lane.send(frames.pong(frames.read_numbers(body, 1)[0]))
         elif kind == Kind.PONG:
@@ -154,8 +154,8 @@ class Attachment:
             raise ProtocolError(f"{Kind(kind).name} in the middle of a lane")
 
     def lane_drained(self, lane: Lane) -> None:
-        if lane.role >= 0:
-            self._sessions.drained(Role(lane.role))
+        if lane.role is Role.BULK:
+            self._sessions.drained()
 
     def lane_lost(self, lane: Lane, reason: str) -> None:
         timer = self._greeted.pop(lane, None)
@@ -163,8 +163,8 @@ class Attachment:
             timer.cancel()
         dialled = self._dialled.pop(lane, None)
         self._count(lane)
-        if lane.role >= 0 and self.lanes.get(Role(lane.role)) is lane:
-            del self.lanes[Role(lane.role)]
+        if lane.role is not None and self.lanes.get(lane.role) is lane:
+            del self.lanes[lane.role]
         if reason.startswith("protocol:"):
             self._sessions.warn("lane.protocol", f"lane closed: {reason}", {"remote": lane.remote})
             self._violations += 1
@@ -239,7 +239,8 @@ class Attachment:
             lane.send(frame)
         self._retry[role] = FIRST_RETRY_S
         self._judge("")
-        self._sessions.drained(role)
+        if role is Role.BULK:
+            self._sessions.drained()
 
     def _restart(self, reason: str) -> None:
         """The association is over: its streams end in RST, and the next lanes begin another."""
@@ -267,8 +268,8 @@ class Attachment:
             lane.close(reason, tell=False)
             self._dialled.pop(lane, None)
             self._count(lane)
-            if lane.role >= 0:
-                self.lanes.pop(Role(lane.role), None)
+            if lane.role is not None:
+                self.lanes.pop(lane.role, None)
         self._judge(reason)
 
     def _count(self, lane: Lane) -> None:

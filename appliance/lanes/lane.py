@@ -16,6 +16,7 @@ from collections import deque
 from typing import Protocol
 
 from appliance.lanes.frames import FrameReader, ProtocolError
+from appliance.lanes.link import Role
 from appliance.loop import READ, Loop, Timer, mask
 
 HANDSHAKE_S = 5.0
@@ -58,7 +59,7 @@ class Lane:
         self.owner = owner
         self.remote = remote
         self.dialler = dialler
-        self.role = -1  # set by the HELLO
+        self.role: Role | None = None  # set by the HELLO
         self.bytes_in = 0
         self.bytes_out = 0
         self.backlog = 0  # bytes given to `send` that the kernel has not taken

@@ -301,11 +301,12 @@ def test_a_block_that_arrives_damaged_is_sent_again(boxes: Any, listener: socket
     server = ends.accept()
     bulk = boxes.peers["branch"]._blocks
     honest = bulk._process
-    damaged: list[bytes] = []
+    damaged: set[int] = set()
 
     def process(kind: int, body: bytes) -> None:
-        if kind == Kind.BLOCK and len(damaged) < 3:
-            damaged.append(body)
+        offset = frames.read_data(body)[1]
+        if len(damaged) < 3 and offset not in damaged:  # what is sent again arrives whole
+            damaged.add(offset)
             body = body[:-1] + bytes([body[-1] ^ 1])
         honest(kind, body)
 
