@@ -7,6 +7,7 @@ the file misses is said when it can be written again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -20,6 +21,7 @@ import msgspec
 Severity = Literal["info", "warning", "error"]
 
 LONGEST = 64 * 1024  # an event that is longer is a bug of its writer; its evidence is dropped
+REMEMBERED = 8 * 2**20  # bytes at the end of each part of the log that are read when it is opened
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +56,19 @@ def encode(event: Event) -> bytes:
 
 def decode(line: bytes) -> Event:
     """The event of a line; msgspec.DecodeError if it is none."""
-    return _decoder.decode(line)
+    try:
+        return _decoder.decode(line)
+    except (UnicodeDecodeError, RecursionError) as error:  # msgspec lets these through as they are
+        raise msgspec.DecodeError(str(error)) from None
+
+
+def say(event: Event, journal: TextIO | None = None) -> None:
+    """A line for the journal (standard error). One that cannot be written is lost: nobody may die of it.
+
+    A log file on a full disk or a pipe whose reader has gone would otherwise take the daemons with it.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        print(event.line(), file=sys.stderr if journal is None else journal, flush=True)
 
 
 class EventLog:
@@ -71,7 +85,7 @@ class EventLog:
     ) -> None:
         self._path = path
         self._size = size
-        self._echo = sys.stderr if echo is None else echo
+        self._echo = echo
         self._clock = clock
         self._recent: deque[Event] = deque(maxlen=keep)
         self._unwritten = 0
@@ -91,7 +105,7 @@ class EventLog:
         """Keep `event`, write it to the file and, unless its maker has done so (`echo`), to the terminal."""
         self._recent.append(event)
         if echo:
-            print(event.line(), file=self._echo, flush=True)
+            say(event, self._echo)
         lines = encode(event) + b"\n"
         if self._unwritten:
             lines = encode(self._gap()) + b"\n" + lines
@@ -108,7 +122,7 @@ class EventLog:
             gap = self._gap()
             self._unwritten, self._last_problem = 0, ""
             self._recent.append(gap)
-            print(gap.line(), file=self._echo, flush=True)
+            say(gap, self._echo)
 
     def since(self, moment: float = float("-inf"), limit: int = 1000) -> list[Event]:
         """The newest `limit` events after `moment` (seconds since 1970), oldest first."""
@@ -125,7 +139,7 @@ class EventLog:
             "Free space or make the directory writable",
         )
         self._recent.append(lament)
-        print(lament.line(), file=self._echo, flush=True)
+        say(lament, self._echo)
 
     def _gap(self) -> Event:
         return Event(
@@ -157,12 +171,14 @@ class EventLog:
 
 
 def _read(path: Path) -> Iterable[Event]:
-    """The events of a file; lines that are none (a crash in the middle of one) are left out."""
+    """The newest events of a file; lines that are none (a crash in the middle of one) are left out."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            file.seek(-min(REMEMBERED, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            data = file.read()
     except OSError:
         return  # not there yet, or not readable: then writing will say so
-    for line in data.splitlines():
+    for line in data.split(b"\n"):
         try:
             yield decode(line)
         except msgspec.DecodeError:

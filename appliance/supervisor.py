@@ -13,7 +13,6 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from appliance.events import Event, Severity, encode
+from appliance.events import Event, Severity, encode, say
 from appliance.notify import Notifier
 from appliance.supervision import Action, Child
 
@@ -256,7 +255,7 @@ class Supervisor:
         event = Event(
             time=time.time(), kind=kind, severity=severity, subject=subject, text=text, evidence=evidence
         )
-        print(event.line(), file=sys.stderr, flush=True)  # noqa: T201 - the journal
+        say(event)
         self._untold.append(event)
 
     def _tell(self) -> None:

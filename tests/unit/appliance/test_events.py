@@ -5,6 +5,7 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +75,27 @@ def test_a_crash_in_the_middle_of_a_line(tmp_path: Path) -> None:
     assert numbers(EventLog(path, size=2**20, echo=io.StringIO())) == [1, 3]
 
 
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\0" * 500, encode(event(2)).replace(b"test.event", b"\xff\xfe"), b"[" * 100_000, b'{"time":1}', b"\r"],
+)
+def test_what_a_bad_disk_leaves_in_the_log(tmp_path: Path, garbage: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(encode(event(1)) + b"\n" + garbage + b"\n" + encode(event(3)) + b"\n")
+    assert numbers(EventLog(path, size=2**20, echo=io.StringIO())) == [1, 3]
+    with pytest.raises(msgspec.DecodeError):
+        decode(garbage)
+
+
+def test_a_log_of_any_size_is_opened_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    with path.open("wb") as file:
+        file.truncate(2**33)  # sparse: eight GiB that nobody may read
+        file.seek(0, io.SEEK_END)
+        file.write(b"\n" + encode(event(1)) + b"\n")
+    assert numbers(EventLog(path, size=2**34, echo=io.StringIO())) == [1]
+
+
 def test_the_size_is_bounded_and_the_newest_stay(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     log = EventLog(path, size=20_000, keep=10, echo=io.StringIO())
@@ -113,6 +135,14 @@ def test_a_full_disk_is_survived_and_said(tmp_path: Path, small_disk: int) -> No
     gaps = [found for found in log.since() if found.kind == "log.recovered"]
     assert [gap.evidence["missing"] for gap in gaps] == [51 - len(written)]
     assert written[-1] == 50
+
+
+def test_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    with io.TextIOWrapper(io.FileIO("/dev/full", "w"), write_through=True) as full:
+        log = EventLog(path, size=2**20, echo=full)
+        log.append(event(1))
+        assert numbers(log) == numbers(EventLog(path, size=2**20)) == [1]
 
 
 def test_a_state_directory_that_is_gone(tmp_path: Path) -> None:
