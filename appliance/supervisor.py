@@ -15,7 +15,7 @@ import socket
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,7 @@ from appliance.supervision import Action, Child
 
 _PR_SET_PDEATHSIG: Final = 1
 _EXIT_CONFIG: Final = 2
+PATIENT_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGHUP})
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
@@ -39,6 +40,9 @@ class Program:
     essential: bool = False
     """Whether the whole start has failed if it ends before it was ready for the first time."""
     stop: float = 5.0
+    patient: bool = False
+    """Whether it begins with SIGTERM and SIGHUP blocked and unblocks them when it can handle them; without that one
+    of them, come too early, ends it on the spot with nothing put in order."""
 
 
 class _Process:
@@ -58,6 +62,7 @@ class _Process:
         self._address.chmod(0o600)
 
     def start(self) -> None:
+        """OSError if the machine has no room for another process."""
         environment = {name: value for name, value in os.environ.items() if name != "WATCHDOG_PID"}
         environment["NOTIFY_SOCKET"] = str(self._address)
         environment["WATCHDOG_USEC"] = str(int(self.program.watchdog * 1e6))
@@ -66,9 +71,15 @@ class _Process:
             stdin=subprocess.DEVNULL,
             env=environment,
             process_group=0,  # Ctrl-C is for the supervisor; it stops them in order
-            preexec_fn=_die_with(os.getpid()),
+            preexec_fn=_before_exec(os.getpid(), PATIENT_SIGNALS if self.program.patient else ()),
         )
-        self.pidfd = os.pidfd_open(self.popen.pid)
+        try:
+            self.pidfd = os.pidfd_open(self.popen.pid)
+        except OSError:
+            self.popen.kill()
+            self.popen.wait()
+            self.popen = None
+            raise
 
     def signal(self, number: int) -> None:
         if self.popen is not None:
@@ -87,8 +98,9 @@ class _Process:
         self._address.unlink(missing_ok=True)
 
 
-def _die_with(parent: int) -> Callable[[], None]:
+def _before_exec(parent: int, blocked: Iterable[int]) -> Callable[[], None]:
     def before_exec() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died between fork and prctl
             os._exit(1)
@@ -106,7 +118,9 @@ class Supervisor:
         self._teller = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._selector = selectors.DefaultSelector()
         self._notifier = Notifier()
+        self._signalled: set[int] = set()
         self._stopping = False
+        self._reload = False
         self._exit_status = 0
         self._all_ready = False
 
@@ -118,9 +132,10 @@ class Supervisor:
         before = {
             number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         }
-        before_fd = signal.set_wakeup_fd(wake.fileno())
+        # The descriptor only wakes: when a storm has filled it, none of the signals is lost.
+        before_fd = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         for number in before:
-            signal.signal(number, lambda _number, _frame: None)  # the number arrives on `woken`
+            signal.signal(number, lambda number, _frame: self._signalled.add(number))
         self._selector.register(woken, selectors.EVENT_READ)
         for process in self._processes:
             self._selector.register(process.notify, selectors.EVENT_READ)
@@ -145,8 +160,8 @@ class Supervisor:
             self._direct()
             ready = self._selector.select(self._timeout())
             if any(key.fileobj is woken for key, _ in ready):
-                for number in woken.recv(64):
-                    self._signalled(number)
+                woken.recv(4096)
+                self._obey()
             for process in self._processes:
                 self._listen(process)  # its last words, if it has ended
                 if process.popen is not None and process.popen.poll() is not None:
@@ -170,6 +185,10 @@ class Supervisor:
                     break
         for process in self._processes:
             self._attend(process)
+        first = self._processes[0]
+        if self._reload and first.popen is not None:  # else it waits until that runs again
+            self._reload = False
+            first.signal(signal.SIGHUP)
 
     def _timeout(self) -> float | None:
         deadlines = [process.child.deadline() for process in self._processes]
@@ -186,9 +205,7 @@ class Supervisor:
         self._listen(process)
         action = process.child.due(now)
         if action is Action.START:
-            process.start()
-            self._selector.register(process.pidfd, selectors.EVENT_READ)
-            process.child.started(time.monotonic())
+            self._start(process)
         elif action is Action.TERMINATE:
             process.signal(signal.SIGTERM)
         elif action is Action.KILL:
@@ -210,12 +227,24 @@ class Supervisor:
                 self._all_ready = True
                 self._notifier.ready()
 
-    def _signalled(self, number: int) -> None:
-        if number == signal.SIGHUP:
-            self._processes[0].signal(signal.SIGHUP)
-        elif number in (signal.SIGTERM, signal.SIGINT):
-            self._notifier.stopping()
-            self._stopping = True
+    def _start(self, process: _Process) -> None:
+        try:
+            process.start()
+        except OSError as error:
+            delay = process.child.exited(time.monotonic())
+            text = f"{process.program.name} cannot be started ({error}); it is tried again {_in(delay)}"
+            self._report("process.failed", "error", process, text, {"restart_in_s": delay})
+            return
+        self._selector.register(process.pidfd, selectors.EVENT_READ)
+        process.child.started(time.monotonic())
+
+    def _obey(self) -> None:
+        while self._signalled:
+            if self._signalled.pop() == signal.SIGHUP:
+                self._reload = True
+            else:
+                self._notifier.stopping()
+                self._stopping = True
 
     def _ended(self, process: _Process) -> None:
         child, name = process.child, process.program.name
@@ -228,18 +257,16 @@ class Supervisor:
         end = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         evidence = {"pid": pid, "status": status, "killed_because": why}
         if self._stopping:
-            severity: Severity = "error" if why else "info"
+            severity: Severity = "error" if why or status > 0 else "info"
             self._report("process.stopped", severity, process, f"{name} {end}", evidence)
         elif first_failed:
             self._report("process.failed", "error", process, f"{name} {end} before it was ready", evidence)
             self._exit_status = status if status > 0 else 1
             self._stopping = True
         else:
-            again = f"in {delay:g} s" if delay else "at once"
             evidence["restart_in_s"] = delay
-            self._report(
-                "process.died", "error", process, f"{name} {end}; it is started again {again}", evidence
-            )
+            text = f"{name} {end}; it is started again {_in(delay)}"
+            self._report("process.died", "error", process, text, evidence)
 
     def _report(
         self,
@@ -266,6 +293,10 @@ class Supervisor:
             except OSError:
                 return  # control is not there, or busy: tried again
             self._untold.popleft()
+
+
+def _in(delay: float) -> str:
+    return f"in {delay:g} s" if delay else "at once"
 
 
 EVENTS_SOCKET: Final = "events.sock"

@@ -38,12 +38,10 @@ def run(config: Path) -> int:
                     name,
                     (sys.executable, "-m", f"appliance.{name}", str(accepted), str(source)),
                     watchdog,
-                    essential,
+                    essential=name == "control",
+                    patient=name == "control",
                 )
-                for name, watchdog, essential in (
-                    ("control", _CONTROL_WATCHDOG_S, True),
-                    ("data", _DATA_WATCHDOG_S, False),
-                )
+                for name, watchdog in (("control", _CONTROL_WATCHDOG_S), ("data", _DATA_WATCHDOG_S))
             ]
             return Supervisor(programs, Path(wanted.box.run_dir)).run()
     except ConfigError as error:

@@ -11,6 +11,7 @@ from appliance.config import Config, ConfigError, load
 from appliance.control.daemon import Control
 from appliance.control.kernel import Kernel, KernelError
 from appliance.notify import Notifier
+from appliance.supervisor import PATIENT_SIGNALS
 
 
 async def _run(source: Path, config: Config) -> None:
@@ -19,6 +20,7 @@ async def _run(source: Path, config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, control.stop)
     loop.add_signal_handler(signal.SIGHUP, control.reload)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PATIENT_SIGNALS)  # those that came too early come now
     await control.run()
 
 

@@ -21,6 +21,10 @@ import os, signal, sys
 from appliance.notify import Notifier
 mode, name = sys.argv[1:3]
 say = lambda word: os.write(1, f"{name} {word}\\n".encode())
+if mode == "impatient":  # told to reload before it can
+    os.kill(os.getppid(), signal.SIGHUP)
+    while not signal.sigpending():
+        os.sched_yield()
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
 notifier = Notifier()
 if mode == "refuse":
@@ -46,7 +50,14 @@ from pathlib import Path
 from appliance.supervisor import Program, Supervisor
 run_dir, child, watchdog, *modes = sys.argv[1:]
 programs = [
-    Program(name, (sys.executable, "-c", child, mode, name), float(watchdog), essential=name == "control", stop=1.0)
+    Program(
+        name,
+        ("/none" if mode == "missing" else sys.executable, "-c", child, mode, name),
+        float(watchdog),
+        essential=name == "control",
+        patient=name == "control",
+        stop=1.0,
+    )
     for name, mode in zip(("control", "data"), modes)
 ]
 sys.exit(Supervisor(programs, Path(run_dir)).run())
@@ -156,14 +167,16 @@ def test_a_stopped_child_is_killed_in_time(supervise: Supervise) -> None:
 
 
 def test_a_supervisor_that_was_stopped_itself_blames_nobody(supervise: Supervise) -> None:
-    supervised = supervise("run", "run", watchdog=1.5)
+    supervised = supervise("run", "run", watchdog=1.0)
     _, data = supervised.both_ready()
     pidfd = os.pidfd_open(data)
     os.kill(supervised.process.pid, signal.SIGSTOP)
-    assert not select.select([pidfd], [], [], 3.0)[0]  # twice the watchdog
-    os.kill(supervised.process.pid, signal.SIGCONT)
-    assert not select.select([pidfd], [], [], 1.0)[0]
+    assert not select.select([pidfd], [], [], 1.5)[0]  # longer than the watchdog
     os.close(pidfd)
+    supervised.process.terminate()
+    os.kill(supervised.process.pid, signal.SIGCONT)
+    assert supervised.event("process.stopped", "data").evidence["killed_because"] == ""
+    assert supervised.end() == (0, ["control up", "data up", "data down", "control down"])
 
 
 def test_children_die_with_their_supervisor(supervise: Supervise) -> None:
@@ -205,6 +218,25 @@ def test_a_data_plane_that_cannot_start_yet_is_tried_again(supervise: Supervise)
     assert delays == [0, 0.5, 1]
     supervised.process.terminate()
     assert supervised.end() == (0, ["control up", "control down"])
+
+
+def test_a_program_that_there_is_no_room_for_is_tried_again(supervise: Supervise) -> None:
+    supervised = supervise("run", "missing")
+    for delay in (0, 0.5):
+        failed = supervised.event("process.failed", "data")
+        assert "cannot be started" in failed.text
+        assert failed.evidence["restart_in_s"] == delay
+    supervised.process.terminate()
+    assert supervised.end() == (0, ["control up", "control down"])
+
+
+def test_a_reload_that_comes_too_early_waits(supervise: Supervise) -> None:
+    supervised = supervise("impatient", "run")
+    supervised.both_ready()
+    supervised.process.terminate()
+    status, printed = supervised.end()
+    assert status == 0
+    assert sorted(printed[:3]) == ["control reload", "control up", "data up"]
 
 
 def test_reload_goes_to_control(supervise: Supervise) -> None:
