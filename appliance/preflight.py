@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from appliance.config import Config
 from appliance.intercept.nft import Nft, NftError
+
+_IN_NAMESPACE = (
+    "\0branchline"  # an abstract address: one for each network namespace, free when its holder is dead
+)
 
 
 class StartError(Exception):
@@ -45,20 +50,27 @@ def make_directories(config: Config) -> None:
             ) from None
 
 
-def lock(config: Config) -> IO[str]:
-    """Be the only one in the run directory for as long as the returned file is open; StartError if another is."""
+@contextlib.contextmanager
+def lock(config: Config) -> Iterator[None]:
+    """Be the only one in the run directory and in the network namespace; StartError if another is in either."""
     path = Path(config.box.run_dir) / "supervisor.lock"
-    file = open(path, "a+")  # noqa: SIM115 - the caller holds it
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        pid = file.read(20).strip() or "unknown"
-        file.close()
-        raise StartError(
-            f"branchline runs already in {path.parent} (process {pid}); stop it, or use another box.run_dir"
-        ) from None
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
-    return file
+    with open(path, "a+") as file, socket.socket(socket.AF_UNIX) as namespace:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            pid = file.read(20).strip() or "unknown"
+            raise StartError(
+                f"branchline runs already in {path.parent} (process {pid}); stop it first"
+            ) from None
+        try:
+            namespace.bind(_IN_NAMESPACE)
+        except OSError:
+            raise StartError(
+                "branchline runs already in this network namespace, with another box.run_dir. Two would take each "
+                "other's kernel tables away; stop it first, or use a namespace of its own"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,16 +144,24 @@ def test_a_missing_interface_touches_nothing(lab: Lab, pair: Pair) -> None:
     assert not box.run_dir.exists()
 
 
-def test_a_second_supervisor_is_refused(pair: Pair) -> None:
+def test_a_second_supervisor_is_refused(lab: Lab, pair: Pair) -> None:
     pair.start()
     done = run(pair.branch)
     assert done.returncode == 1
-    assert "branchline runs already" in done.stderr
+    assert f"branchline runs already in {pair.branch.run_dir}" in done.stderr
+    elsewhere = pair.branch.config.with_name("elsewhere.toml")
+    text = pair.branch.config.read_text()
+    elsewhere.write_text(text.replace(str(pair.branch.run_dir), str(pair.branch.directory / "elsewhere")))
+    before = kernel(lab.branch)
+    done = run(pair.branch, elsewhere)
+    assert done.returncode == 1
+    assert "branchline runs already in this network namespace" in done.stderr
+    assert kernel(lab.branch) == before
     assert pair.branch.peer_state() == "up"
 
 
-def run(box: Box) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "appliance.cli", "run", str(box.config)]
+def run(box: Box, config: Path | None = None) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "appliance.cli", "run", str(config or box.config)]
     return box.host.run(argv, capture_output=True, text=True, timeout=20, check=False)
 
 
