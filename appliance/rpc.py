@@ -17,14 +17,19 @@ from typing import Any, Self
 
 import msgspec
 
-LONGEST_LINE = 4 * 2**20
+LONGEST_LINE = 4 * 2**20  # of a request: anybody may be the sender
+LONGEST_ANSWER = 256 * 2**20  # of a daemon, which is trusted not to be endless
 
 Params = dict[str, Any]
 Handler = Callable[[Params], Any]
 
 
 class RpcError(Exception):
-    """An answer that is an error. `kind` is for programs: bad_request, not_found, refused, unavailable, internal."""
+    """An answer that is an error.
+
+    `kind` is for programs: bad_request, config, not_found, refused (and nothing was changed), failed (perhaps half
+    way), unavailable (nobody was asked), lost (asked, but no answer came), internal.
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -37,7 +42,7 @@ class UnreachableError(OSError):
 
 
 class LineTooLongError(ValueError):
-    """A line is longer than `LONGEST_LINE`; what follows cannot be understood."""
+    """A line is longer than allowed; what follows cannot be understood."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -91,7 +96,10 @@ def encode_event(event: object) -> bytes:
 
 def decode_reply(line: bytes) -> Reply:
     """What the server said; msgspec.DecodeError if it is not in the protocol."""
-    return _replies.decode(line)
+    try:
+        return _replies.decode(line)
+    except (UnicodeDecodeError, RecursionError) as error:  # msgspec lets these through as they are
+        raise msgspec.DecodeError(str(error)) from None
 
 
 class Lines:
@@ -149,7 +157,10 @@ class ServerSide:
         return requests
 
     def answer(self, request: Request, handlers: Mapping[str, Handler]) -> None:
-        """Append to `output` what the handler of the request's method returns, or the RpcError that it raises."""
+        """Append to `output` what the handler of the request's method returns, or the error that it raises.
+
+        An OSError (an address that is not there, no memory) is the asker's to know of: kind `failed`.
+        """
         handler = handlers.get(request.method)
         try:
             if handler is None:
@@ -157,6 +168,8 @@ class ServerSide:
             self.output += encode_result(request.id, handler(request.params))
         except RpcError as error:
             self.output += encode_error(request.id, error)
+        except OSError as error:
+            self.output += encode_error(request.id, RpcError("failed", str(error)))
 
     def take_output(self) -> bytes:
         """All of `output`, which is empty then."""
@@ -171,7 +184,7 @@ class Client:
     def __init__(self, path: Path, timeout: float = 10.0) -> None:
         self._path = path
         self._timeout = timeout
-        self._lines = Lines()
+        self._lines = Lines(LONGEST_ANSWER)
         self._replies: list[Reply] = []
         self._last_id = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -231,5 +244,8 @@ class Client:
                 data = b""
             if not data:
                 raise UnreachableError(f"the daemon at {self._path} has gone away")
-            self._replies += [decode_reply(line) for line in self._lines.feed(data)]
+            try:
+                self._replies += [decode_reply(line) for line in self._lines.feed(data)]
+            except (msgspec.DecodeError, LineTooLongError):
+                raise UnreachableError(f"who answers at {self._path} is not branchline") from None
         return self._replies.pop(0)

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from appliance.rpc import (
+    LONGEST_ANSWER,
     Lines,
     LineTooLongError,
     Params,
@@ -65,11 +66,15 @@ class Server:
             self._server.close()
         for writer in list(self._writers):
             writer.close()
-        for writer in list(self._writers):
-            try:
-                async with asyncio.timeout(1):
-                    await writer.wait_closed()
-            except (OSError, TimeoutError):
+        try:
+            async with asyncio.timeout(
+                1
+            ):  # for all of them: the orderly stop must not wait for who does not read
+                await asyncio.gather(
+                    *(writer.wait_closed() for writer in self._writers), return_exceptions=True
+                )
+        except TimeoutError:
+            for writer in list(self._writers):
                 writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -79,6 +84,7 @@ class Server:
             while not side.closing and (data := await reader.read(262144)):
                 for request in side.receive(data):
                     writer.write(await self._answer(request, writer))
+                    await writer.drain()  # who asks without reading gets no further
                 writer.write(side.take_output())
                 await writer.drain()
         except ConnectionError:
@@ -162,7 +168,7 @@ class Connection:
                 await asyncio.sleep(RETRY_S)
                 continue
             self._writer, self.since = writer, time.time()
-            greeting = asyncio.create_task(self._greet())
+            greeting = asyncio.create_task(self._greet(writer))
             try:
                 await self._read(reader)
             finally:
@@ -174,7 +180,11 @@ class Connection:
             await asyncio.sleep(RETRY_S)
 
     async def call(self, method: str, params: Params | None = None, *, within: float = 5.0) -> Any:
-        """The result of `method`; RpcError if that is an error, or `unavailable` if nobody answers `within` seconds."""
+        """The result of `method`; RpcError if that is an error.
+
+        Its kind is `unavailable` if nobody is there to be asked, and `lost` if who was asked is gone or does not
+        answer `within` seconds.
+        """
         if self._writer is None:
             raise RpcError("unavailable", "the data plane is not running")
         self._last_id += 1
@@ -185,22 +195,23 @@ class Connection:
             async with asyncio.timeout(within):
                 reply = await future
         except TimeoutError:
-            raise RpcError("unavailable", f"the data plane does not answer within {within:g} s") from None
+            raise RpcError("lost", f"the data plane does not answer within {within:g} s") from None
         finally:
             self._waiting.pop(number, None)
         if reply.error is not None:
             raise RpcError(reply.error.kind, reply.error.message)
         return reply.result
 
-    async def _greet(self) -> None:
+    async def _greet(self, writer: asyncio.StreamWriter) -> None:
         try:
             await self.call("subscribe")
         except RpcError:
-            return  # gone again, or hung: `run` sees the end of it
+            writer.close()  # gone again, or hung: `run` begins anew
+            return
         await self._on_up()
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        lines = Lines()
+        lines = Lines(LONGEST_ANSWER)
         try:
             while data := await reader.read(262144):
                 for line in lines.feed(data):
@@ -215,4 +226,4 @@ class Connection:
     def _fail_waiting(self) -> None:
         for future in self._waiting.values():
             if not future.done():
-                future.set_exception(RpcError("unavailable", "the data plane has ended while it was asked"))
+                future.set_exception(RpcError("lost", "the data plane has ended while it was asked"))

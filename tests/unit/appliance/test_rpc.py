@@ -95,23 +95,29 @@ def test_a_line_without_end_closes() -> None:
     assert server.receive(encode_request(1, "status", {})) == []
 
 
+def cannot(_params: Params) -> Any:
+    raise OSError(99, "Cannot assign requested address")
+
+
 def refuse(params: Params) -> Any:
     raise RpcError("refused", f"not {params['what']}")
 
 
 def test_answers() -> None:
     server = ServerSide()
-    handlers = {"double": lambda params: params["n"] * 2, "refuse": refuse}
+    handlers = {"double": lambda params: params["n"] * 2, "refuse": refuse, "cannot": cannot}
     for request in (
         Request(1, "double", {"n": 4}),
         Request(2, "refuse", {"what": "this"}),
         Request(3, "other"),
+        Request(4, "cannot"),
     ):
         server.answer(request, handlers)
     assert [json.loads(line) for line in server.take_output().splitlines()] == [
         {"id": 1, "result": 8},
         {"id": 2, "error": {"kind": "refused", "message": "not this"}},
         {"id": 3, "error": {"kind": "not_found", "message": "there is no method other"}},
+        {"id": 4, "error": {"kind": "failed", "message": "[Errno 99] Cannot assign requested address"}},
     ]
 
 
@@ -154,6 +160,14 @@ def test_a_client(tmp_path: Path) -> None:
         assert [next(events) for _ in range(3)] == [{"n": 0}, {"n": 1}, {"n": 2}]
         with pytest.raises(UnreachableError):
             next(events)
+    thread.join()
+
+
+@pytest.mark.parametrize("words", [b"HTTP/1.1 400 Bad Request\r\n", b'{"id":1,"result":"\xff"}\n', b"[1]\n"])
+def test_somebody_else_is_there(tmp_path: Path, words: bytes) -> None:
+    thread = serve(tmp_path / "s", [words])
+    with Client(tmp_path / "s") as client, pytest.raises(UnreachableError, match="is not branchline"):
+        client.call("status")
     thread.join()
 
 

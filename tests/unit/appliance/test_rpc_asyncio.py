@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from appliance import rpc_asyncio
-from appliance.rpc import LONGEST_LINE, Params, RpcError, decode_reply, encode_request
+from appliance.rpc import LONGEST_LINE, Client, Params, RpcError, decode_reply, encode_request
 from appliance.rpc_asyncio import Connection, Server
 
 DEADLINE_S = 10.0
@@ -84,6 +84,62 @@ def test_a_subscriber_that_does_not_read_is_dropped(tmp_path: Path, monkeypatch:
     run(scenario, tmp_path)
 
 
+def test_askers_that_do_not_read_hold_nothing_up(tmp_path: Path) -> None:
+    answered = []
+
+    async def large(_params: Params) -> str:
+        answered.append(1)
+        return "x" * 10_000
+
+    async def scenario(path: Path) -> None:
+        server = Server({"large": large}, lambda method, error: None)
+        await server.start(path)
+        loop = asyncio.get_running_loop()
+        deaf = [socket.socket(socket.AF_UNIX) for _ in range(5)]
+        for connection in deaf:
+            connection.setblocking(False)
+            await loop.sock_connect(connection, str(path))
+            await loop.sock_sendall(connection, encode_request(1, "large", {}) * 1000)
+        done, quiet = -1, 0
+        while quiet < 100:  # rounds of the loop in which nothing was answered
+            quiet = quiet + 1 if len(answered) == done else 0
+            done = len(answered)
+            await asyncio.sleep(0)
+        assert done < 1000, "a bounded number of answers waits for each"
+        began = loop.time()
+        await server.close()
+        assert loop.time() - began < 3, "all of them together are given a second"
+        for connection in deaf:
+            connection.close()
+
+    run(scenario, tmp_path)
+
+
+def test_a_long_answer(tmp_path: Path) -> None:
+    up = asyncio.Event()
+
+    async def on_up() -> None:
+        up.set()
+
+    async def long(_params: Params) -> str:
+        return "x" * (LONGEST_LINE + 1)
+
+    async def scenario(path: Path) -> None:
+        server = Server({"long": long}, lambda method, error: None)
+        await server.start(path)
+        connection = Connection(path, on_event=lambda _: None, on_up=on_up, on_down=up.clear)
+        task = asyncio.create_task(connection.run())
+        await up.wait()
+        assert len(await connection.call("long")) > LONGEST_LINE
+        with await asyncio.to_thread(Client, path) as client:
+            assert len(await asyncio.to_thread(client.call, "long")) > LONGEST_LINE
+        assert up.is_set()
+        task.cancel()
+        await server.close()
+
+    run(scenario, tmp_path)
+
+
 def test_a_connection_is_made_again(tmp_path: Path) -> None:
     happened: asyncio.Queue[str] = asyncio.Queue()
 
@@ -105,12 +161,15 @@ def test_a_connection_is_made_again(tmp_path: Path) -> None:
             assert await connection.call("double", {"n": n}) == 2 * n
             server.publish("event")
             assert await happened.get() == "event"
-            with pytest.raises(RpcError, match=r"does not answer within 0\.05 s"):
+            with pytest.raises(RpcError, match=r"does not answer within 0\.05 s") as caught:
                 await connection.call("hang", within=0.05)
+            assert caught.value.kind == "lost"
             asked = asyncio.create_task(connection.call("hang"))
+            await asyncio.sleep(0)  # it has asked
             await server.close()
-            with pytest.raises(RpcError, match=r"while it was asked|not running"):
+            with pytest.raises(RpcError, match="while it was asked") as caught:
                 await asked
+            assert caught.value.kind == "lost"
             assert await happened.get() == "down"
             assert not connection.up
         task.cancel()
