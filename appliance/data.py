@@ -398,6 +398,7 @@ def main(argv: list[str] | None = None) -> int:
     """`branchline-data CONFIG`; exits 2 on a configuration error, 1 when something cannot be had."""
     arguments = sys.argv[1:] if argv is None else argv
     sys.setswitchinterval(SWITCH_S)
+    dedupe.keep_heap()
     try:
         plane = DataPlane(load(arguments[0]), Notifier())
     except ConfigError as error:
@@ -416,6 +417,7 @@ def main(argv: list[str] | None = None) -> int:
         plane.stop()
         return 1
     gc.freeze()  # what is here now stays for good
+    gc.set_threshold(20_000, 20, 50)  # messages are made of short-lived tuples, and none of them in cycles
     plane.run()
     return 0
 

@@ -38,6 +38,7 @@ ACK_ALONG = 8  # or for so many frames; then the next message takes it along
 EXPRESS_HELD = 8 << 20  # bytes of unacknowledged messages at which flows wait
 CROWD, CROWD_S = 20, 0.1  # so many opens in such a time
 YOUNG_S = 0.25  # a flow that has just been opened; later ones are somebody's conversation
+FAR_S = 0.002  # a round trip beside which compressing a message well takes no time
 MOST_DOMAINS = 8  # cache domains that one peer may use
 
 
@@ -175,7 +176,9 @@ class Peer:
         return self._express.held_bytes > EXPRESS_HELD
 
     def flow_message(self, flow: Flow, offset: int, flags: int, data: bytes) -> None:
-        frame = frames.data(flow.stream, offset, flags, dedupe.pack(data) if data else b"")
+        frame = frames.data(
+            flow.stream, offset, flags, dedupe.pack(data, dense=self.rtt > FAR_S) if data else b""
+        )
         flow.wan_out += len(frame)
         self._send(frame, patient=self._crowd.crowded and self.loop.now - flow.began < YOUNG_S)
 

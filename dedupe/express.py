@@ -10,6 +10,7 @@ from dedupe.errors import BadBlock
 from dedupe.window import compressor, decompressor
 
 RAW, LZ4, ZSTD = 0, 1, 2
+_RAW, _LZ4, _ZSTD = (bytes([method]) for method in (RAW, LZ4, ZSTD))
 LEAST = 128  # fewer bytes go raw: the gain is not worth the time
 WINDOW_LOG = 14
 LEVEL = 1  # for 1 KB of text half the time of level 3, and 2 % more bytes
@@ -26,13 +27,19 @@ class _Contexts(threading.local):
 _contexts = _Contexts()
 
 
-def pack(data: Buffer) -> bytes:
-    """A method byte and the bytes, raw or as a zstd frame, whichever is shorter."""
+def pack(data: Buffer, *, dense: bool = True) -> bytes:
+    """A method byte and the bytes: raw, or compressed where that is shorter; `dense` by zstd, else by LZ4.
+
+    LZ4 takes a fifth of zstd's time and makes text a third larger: right where the link takes no time at all.
+    """
     if len(data) >= LEAST:
-        packed = _contexts.compressor.compress(data)
-        if len(packed) < len(data):
-            return bytes([ZSTD]) + packed
-    return bytes([RAW]) + data
+        if dense:
+            packed = _ZSTD + _contexts.compressor.compress(data)
+        else:
+            packed = _LZ4 + lz4.block.compress(data, store_size=False)
+        if len(packed) <= len(data):
+            return packed
+    return _RAW + data
 
 
 def unpack(data: Buffer, limit: int) -> bytes:

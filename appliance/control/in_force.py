@@ -17,6 +17,8 @@ from appliance.intercept.specs import BoxSpec
 from appliance.rpc import Params, RpcError
 from appliance.rpc_asyncio import AsyncHandler, Connection
 
+_UNCHANGED = {"bad_request", "refused", "not_found"}  # kinds of a refusal that has changed nothing
+
 Emit = Callable[[str, Severity, str, dict[str, Any]], None]
 
 
@@ -61,13 +63,23 @@ class InForce:
         async with self.changing:
             peer, rule = self._named(params)
             wanted = self.bypass.switched(on, peer=peer, rule=rule)
-            await self._remember(wanted)
-            told = await self._say("bypass", wanted.describe())
+            try:
+                await self._kernel.apply(box_spec(self.config, wanted))
+            except KernelError as error:
+                raise RpcError("refused", f"the kernel refused it: {error}; nothing was changed") from None
+            self.bypass = wanted
+            forgetful = self._remember()
+            try:
+                told = await self._say("bypass", wanted.describe())
+            except RpcError as error:  # the kernel's table, which comes first, has it already
+                told = f"it is told later: {error}"
         what = f"peer {peer}" if peer else f"rule {rule}" if rule else "everything"
         severity: Severity = "warning" if on else "info"
         switched = "on" if on else "off"
         self._emit("bypass.changed", severity, f"bypass {switched} for {what}", wanted.describe())
-        return {"bypass": wanted.describe(), "data": told}
+        if forgetful:
+            self._emit("bypass.unsaved", "error", f"a restart will forget this bypass: {forgetful}", {})
+        return {"bypass": wanted.describe(), "data": told, "unsaved": forgetful}
 
     async def reload(self, _params: Params) -> dict[str, Any]:
         """Read the file again and put it in force; if anything is wrong with it, nothing is changed."""
@@ -78,18 +90,13 @@ class InForce:
                 self._emit("config.refused", "error", f"nothing was changed: {error}", {"kind": error.kind})
                 raise
 
-    async def _remember(self, wanted: Bypass) -> None:
-        state_dir = Path(self.config.box.state_dir)
+    def _remember(self) -> str:
+        """Save the bypass; why that cannot be, else "". A full disk must not keep anybody from the big red button."""
         try:
-            wanted.save(state_dir)
+            self.bypass.save(Path(self.config.box.state_dir))
         except OSError as error:
-            raise RpcError("refused", f"it cannot be remembered: {error}; nothing was changed") from None
-        try:
-            await self._kernel.apply(box_spec(self.config, wanted))
-        except KernelError as error:
-            self.bypass.save(state_dir)
-            raise RpcError("refused", f"the kernel refused it: {error}; nothing was changed") from None
-        self.bypass = wanted
+            return str(error)
+        return ""
 
     async def _reload(self) -> dict[str, Any]:
         try:
@@ -112,16 +119,18 @@ class InForce:
             raise RpcError("refused", f"the kernel refused it: {error}") from None
         try:
             told = await self._say("reload", {"config": to_dict(wanted)})
-        except RpcError as error:  # and has changed nothing
-            await self._take_back(tell=False)
+        except RpcError as error:
+            await self._take_back(tell=error.kind not in _UNCHANGED)
             raise RpcError("refused", f"the data plane refused it: {error}") from None
         try:
             write_accepted(wanted)
-            bypass.save(Path(wanted.box.state_dir))
         except OSError as error:
             await self._take_back(tell=True)
             raise RpcError("refused", f"it cannot be remembered: {error}") from None
-        self.config, self.bypass = wanted, bypass
+        self.config = wanted
+        if bypass != self.bypass:
+            self.bypass = bypass
+            self._remember()  # if not: names that are not in the configuration count for nothing
         self._emit("config.changed", "info", f"changed: {change.describe()}", {})
         return {"changed": change.describe(), "data": told}
 
@@ -132,15 +141,17 @@ class InForce:
             if tell:
                 await self._say("reload", {"config": to_dict(self.config)})
         except (KernelError, RpcError) as error:
+            if isinstance(error, RpcError) and error.kind == "lost":
+                return  # it is told what is in force when it is back
             text = f"a reload that failed cannot be taken back: {error}; stop branchline and start it again"
             self._emit("config.torn", "error", text, {})
 
     async def _say(self, method: str, params: Params) -> str:
-        """ "told"; or "not running": then it reads for itself when it starts. RpcError if it objects."""
+        """ "told"; or "not running": then it reads for itself when it starts. RpcError if it objects or dies of it."""
         try:
             await self._data.call(method, params)
         except RpcError as error:
-            if error.kind == "unavailable":  # dead, or hung and about to be killed
+            if error.kind == "unavailable":
                 return "not running"
             raise
         return "told"
@@ -148,6 +159,8 @@ class InForce:
     def _named(self, params: Params) -> tuple[str | None, str | None]:
         """The peer and the rule that are meant."""
         peer, rule, name = (params.get(key) for key in ("peer", "rule", "name"))
+        if sum(word is not None for word in (peer, rule, name)) > 1:
+            raise RpcError("bad_request", "one of peer, rule and name")
         if name is not None:
             peer = name if self.config.peer(name) else None
             rule = name if self.config.rule(name) else None

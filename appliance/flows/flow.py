@@ -169,6 +169,9 @@ class Flow:
             self.carrier.flow_aborted(self)
 
     def _ready(self, events: int) -> None:
+        if events == READ and self._mask & READ:
+            self._read()
+            return
         if self._connecting:
             self._connected()
             return
@@ -214,9 +217,13 @@ class Flow:
         if now - self._last_read > QUIET_S:
             self._turn = 0
         self._last_read = now
-        if self._turn < MAX_MESSAGE and not self.pending and not carrier.congested and not self._message():
-            if not self.closed:
-                self._interest()
+        if (
+            self._turn < MAX_MESSAGE
+            and not self._filled
+            and not self._full
+            and not carrier.congested
+            and not self._message()
+        ):
             return
         for _ in range(READS):
             room = min(self.sender.room - self.pending, MAX_BLOCK - self._filled)
@@ -252,7 +259,8 @@ class Flow:
 
     def _message(self) -> bool:
         """Reads what may be a message, and sends it as one; whether more is waiting, which makes it bulk."""
-        room = min(self.sender.room, MAX_MESSAGE + 1 - self._turn)
+        sender = self.sender
+        room = min(sender.credit - sender.offset, MAX_MESSAGE + 1 - self._turn)
         if room <= 0:
             return True
         try:
@@ -265,6 +273,8 @@ class Flow:
         count = len(data)
         if not count:
             self._end_of_input()
+            if not self.closed:
+                self._interest()
             return False
         self.lan_in += count
         self._turn += count
@@ -273,7 +283,7 @@ class Flow:
             self._buffer[:count] = data
             self._filled = count
             return True
-        self.carrier.flow_message(self, self.sender.take(count), 0, data)
+        self.carrier.flow_message(self, sender.take(count), 0, data)
         return count == room
 
     def _end_of_input(self) -> None:
@@ -311,7 +321,7 @@ class Flow:
             with contextlib.suppress(OSError):  # the end host may have closed meanwhile: reading will tell
                 self._sock.shutdown(socket.SHUT_WR)
             self._finish_if_done()
-        if not self.closed:
+        if not self.closed and (out or self._mask & WRITE or self.receiver.ended):
             self._interest()
 
     def _finish_if_done(self) -> None:

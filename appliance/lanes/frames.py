@@ -52,6 +52,7 @@ class Kind(enum.IntEnum):
 FIRST_SESSION_KIND = 16
 FIN = 1  # flag of DATA and BLOCK: the stream ends behind these bytes
 _KINDS = frozenset(int(kind) for kind in Kind)
+_BYTES = [bytes((value,)) for value in range(256)]
 _IPV6 = 1
 _NO_STORE = 2
 
@@ -83,10 +84,8 @@ class Open(msgspec.Struct, frozen=True):
 
 
 def frame(kind: int, *parts: bytes) -> bytes:
-    size = 1
-    for part in parts:
-        size += len(part)
-    return b"".join((varint(size), bytes((kind,)), *parts))
+    body = b"".join((_BYTES[kind], *parts))
+    return varint(len(body)) + body
 
 
 def hello(message: Hello) -> bytes:
@@ -125,11 +124,11 @@ def open_stream(message: Open) -> bytes:
 
 
 def data(stream: int, offset: int, flags: int, packed: bytes) -> bytes:
-    return frame(Kind.DATA, varint(stream), varint(offset), bytes((flags,)), packed)
+    return frame(Kind.DATA, varint(stream), varint(offset), _BYTES[flags], packed)
 
 
 def block(stream: int, offset: int, flags: int, wire: bytes) -> bytes:
-    return frame(Kind.BLOCK, varint(stream), varint(offset), bytes((flags,)), wire)
+    return frame(Kind.BLOCK, varint(stream), varint(offset), _BYTES[flags], wire)
 
 
 def credit(stream: int, limit: int) -> bytes:
@@ -218,6 +217,8 @@ class FrameReader:
         """Where to receive the next bytes; never empty."""
         if self._start == self._end:
             self._start = self._end = 0
+            if len(self._buffer) == self.READ:
+                return self._view
         if len(self._buffer) - self._end < self.READ // 2:
             held = bytes(self._view[self._start : self._end])
             size = max(self.READ, len(held) * 2)
@@ -232,26 +233,25 @@ class FrameReader:
     def received(self, count: int) -> Iterator[tuple[int, bytes]]:
         """Takes `count` bytes written into `space()` and yields (kind, body); raises FrameError on nonsense."""
         self._end += count
-        buffer = self._buffer
-        while self._end > self._start:
-            first = buffer[self._start]
-            head = 1 << (first >> 6)
-            if head > 4:
-                raise FrameError("a frame longer than any that is allowed")
-            if self._end - self._start < head:
-                return
-            size = int.from_bytes(buffer[self._start : self._start + head], "big") & (
-                (1 << (8 * head - 2)) - 1
-            )
+        while self._start < self._end:
+            buffer, start = self._buffer, self._start
+            size = buffer[start]
+            begin = start + 1
+            if size >= 0x40:
+                head = 1 << (size >> 6)
+                if head > 4:
+                    raise FrameError("a frame longer than any that is allowed")
+                begin = start + head
+                if begin > self._end:
+                    return
+                size = int.from_bytes(buffer[start:begin], "big") & ((1 << (8 * head - 2)) - 1)
             if not 1 <= size <= self.limit:
                 raise FrameError(f"a frame of {size} bytes, allowed are 1 to {self.limit}")
-            end = self._start + head + size
+            end = begin + size
             if end > self._end:
                 return
-            kind = buffer[self._start + head]
+            kind = buffer[begin]
             if kind not in _KINDS:
                 raise FrameError(f"a frame of unknown kind {kind}")
-            body = bytes(self._view[self._start + head + 1 : end])
             self._start = end
-            yield kind, body
-            buffer = self._buffer
+            yield kind, bytes(self._view[begin + 1 : end])

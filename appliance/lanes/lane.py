@@ -251,10 +251,11 @@ class Lane:
         except OSError as error:
             self.close(_tls_reason(error))
             return
-        self._learn(blocked)
-        if blocked != self.blocked:
-            self.blocked = blocked
-            self._loop.modify(self._fd, mask(not self._paused, blocked))
+        if blocked or self.blocked:
+            self._learn(blocked)
+            if blocked != self.blocked:
+                self.blocked = blocked
+                self._loop.modify(self._fd, mask(not self._paused, blocked))
         if self.backlog <= LOW_WATER:
             self.owner.lane_drained(self)
 

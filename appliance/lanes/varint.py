@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 LIMIT = 1 << 62
+_SHORT = [bytes((value,)) for value in range(0x40)]
 
 
 def varint(value: int) -> bytes:
@@ -10,7 +11,7 @@ def varint(value: int) -> bytes:
     if value < 0x40:
         if value < 0:
             raise ValueError(f"{value} is negative")
-        return bytes((value,))
+        return _SHORT[value]
     if value < 0x4000:
         return (value | 0x4000).to_bytes(2, "big")
     if value < 0x4000_0000:
@@ -23,9 +24,9 @@ def varint(value: int) -> bytes:
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """The integer at `at` and the position behind it; IndexError when `data` ends before it does."""
     first = data[at]
-    size = 1 << (first >> 6)
-    if size == 1:
+    if first < 0x40:
         return first, at + 1
+    size = 1 << (first >> 6)
     end = at + size
     if end > len(data):
         raise IndexError("the integer is cut off")
