@@ -26,7 +26,7 @@ from appliance.config import Config, ConfigError, Limits, from_dict, load
 from appliance.config.boxspec import box_spec
 from appliance.config.difference import difference
 from appliance.events import Event, Severity
-from appliance.flows import policy
+from appliance.flows import policy, reasons
 from appliance.flows.buffers import Buffers
 from appliance.flows.flow import Flow
 from appliance.intercept import Interception, Listener, NftError, dial
@@ -42,6 +42,7 @@ from appliance.rpc_loop import RpcServer
 
 HEARTBEAT_S = 0.15  # of the interception table: it lets new flows pass when four are missing
 TABLE_CHECK_S = 2.0
+SHORT_S = 1.0
 PREPARE = 16 << 20  # bytes of each log made ready when a peer comes up,
 PREPARED_PEERS = 4  # on a box that has so many at most: a hub's memory goes to whoever sends
 SWITCH_S = 0.0005  # a thread that holds the GIL delays the loop by at most this
@@ -65,6 +66,8 @@ class DataPlane:
         self._peers: dict[str, Peer] = {}
         self._policies: dict[str, policy.Policy] = {}
         self._listeners: dict[str, Listener] = {}
+        self._short: set[str] = set()  # peers whose flows pass because descriptors or memory ran out
+        self._updating = False
         self._beaten = 0.0
         self._beating = False
         self._checked = 0.0
@@ -124,7 +127,13 @@ class DataPlane:
             self.emit("cache.memory", "error", self.id, f"memory for the chunk cache: {error}", {})
 
     def refuse(self, server: Address) -> None:
-        seconds = self._interception.refuse(*server)
+        try:
+            seconds = self._interception.refuse(*server)
+        except NftError as error:
+            self.emit(
+                "intercept.failed", "error", server[0], f"the kernel did not note a refusal: {error}", {}
+            )
+            return
         text = (
             f"{server[0]} port {server[1]} could not be reached; its flows pass through for {seconds:.0f} s"
         )
@@ -262,9 +271,12 @@ class DataPlane:
         try:
             waiting = listener.accept()
         except OSError as error:
+            # Out of descriptors or memory: what waits is reset, new flows pass, and in a while we try again.
             self._unlisten(peer.id)
+            self._short.add(peer.id)
             self._update()
-            text = f"flows to {peer.id} pass through until the data plane restarts: {error.strerror}"
+            self.loop.call_later(SHORT_S, lambda: self._try_again(peer))
+            text = f"flows to {peer.id} pass through for {SHORT_S:.0f} s: {error.strerror}"
             self.emit("intercept.failed", "error", peer.id, text, {})
             return
         for accepted in waiting:
@@ -275,14 +287,27 @@ class DataPlane:
             self.flows_accepted += 1
             peer.accept(accepted.sock, accepted.client, accepted.server, rules.match(accepted.server))
 
+    def _try_again(self, peer: Peer) -> None:
+        self._short.discard(peer.id)
+        self.peer_changed(peer)
+
     def _update(self) -> None:
-        """Tells the kernel which peers have a listener, and why the others have none."""
+        """Tells the kernel, at the end of this round, which peers have a listener and why the others have none."""
+        if not self._updating:
+            self._updating = True
+            self.loop.at_end(self._update_now)
+
+    def _update_now(self) -> None:
+        self._updating = False
+        if self._stopping:
+            return
         spec = box_spec(self.config, self._bypass)
         peers = []
         for peer in spec.peers:
             listener = self._listeners.get(peer.id)
             ports = (listener.port4, listener.port6) if listener is not None else (None, None)
-            peers.append(dataclasses.replace(peer, port4=ports[0], port6=ports[1]))
+            reason = reasons.LIMIT if peer.id in self._short else reasons.PEER_DOWN
+            peers.append(dataclasses.replace(peer, port4=ports[0], port6=ports[1], down_reason=reason))
         try:
             self._interception.update(dataclasses.replace(spec, peers=tuple(peers)))
         except NftError as error:
@@ -385,12 +410,12 @@ class DataPlane:
         for peer_id, peer in self._peers.items():
             self._policies[peer_id] = policy.Policy(config, peer_id)
             peer.config = config.peer(peer_id) or peer.config
-        self._update()
+        self._update_now()
         return {"changed": change.describe()}
 
     def _rpc_bypass(self, params: dict[str, Any]) -> dict[str, Any]:
         self._bypass = Bypass.from_dict(params)
-        self._update()
+        self._update_now()
         return {"bypass": self._bypass.describe()}
 
 
