@@ -19,6 +19,7 @@ from typing import Any, Literal, TextIO
 import msgspec
 
 Severity = Literal["info", "warning", "error"]
+SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 
 LONGEST = 64 * 1024  # an event that is longer is a bug of its writer; its evidence is dropped
 REMEMBERED = 8 * 2**20  # bytes at the end of each part of the log that are read when it is opened
@@ -85,7 +86,7 @@ class EventLog:
     ) -> None:
         self._path = path
         self._size = size
-        self._echo = echo
+        self._echo = sys.stderr if echo is None else echo
         self._clock = clock
         self._recent: deque[Event] = deque(maxlen=keep)
         self._unwritten = 0
@@ -124,10 +125,9 @@ class EventLog:
             self._recent.append(gap)
             say(gap, self._echo)
 
-    def since(self, moment: float = float("-inf"), limit: int = 1000) -> list[Event]:
-        """The newest `limit` events after `moment` (seconds since 1970), oldest first."""
-        found = [event for event in self._recent if event.time > moment]
-        return found[-limit:] if limit > 0 else []
+    def since(self, moment: float = float("-inf")) -> list[Event]:
+        """The events in memory after `moment` (seconds since 1970), oldest first."""
+        return [event for event in self._recent if event.time > moment]
 
     def _lament(self, problem: str) -> None:
         lament = Event(

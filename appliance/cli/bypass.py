@@ -31,6 +31,8 @@ def bypass(
     }
     with asking(socket_path) as box:
         answer = box.call("bypass", on=switch == "on", **what)
+    if answer.get("unsaved"):
+        click.echo(f"Warning: a restart will forget this: {answer['unsaved']}", err=True)
     if as_json:
         print_json([answer])
         return

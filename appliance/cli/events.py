@@ -46,7 +46,7 @@ def events(
     with asking(socket_path) as box:
         if follow:
             box.subscribe()
-        _print(box.call("events", since=start, limit=limit), severity, as_json)
+        _print(box.call("events", since=start, limit=limit, severity=severity), severity, as_json)
         if follow:
             for event in box.events():
                 _print([event], severity, as_json)
@@ -55,12 +55,11 @@ def events(
 def _print(trees: Iterable[Any], severity: str, as_json: bool) -> None:
     import msgspec
 
-    from appliance.events import Event
+    from appliance.events import SEVERITIES, Event
 
-    gravity = ("info", "warning", "error")
     for tree in trees:
         event = msgspec.convert(tree, Event)
-        if gravity.index(event.severity) < gravity.index(severity):
+        if SEVERITIES.index(event.severity) < SEVERITIES.index(severity):
             continue
         if as_json:
             print_json([tree])

@@ -12,16 +12,16 @@ from appliance.cli.asking import asking, json_option, print_json, socket_option
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(min=0), default=1000, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(0, 10_000), default=1000, show_default=True, help="At most so many."
+)
 @click.option("--kind", type=click.Choice(["optimised", "passed"]), help="Only these.")
 @socket_option
 @json_option
 def flows(limit: int, kind: str | None, socket_path: Path, as_json: bool) -> None:
     """TCP flows between sites: optimised, or passed and why."""
     with asking(socket_path) as box:
-        answer = box.call("flows", limit=limit)
-    if kind is not None:
-        answer = [flow for flow in answer if flow.get("kind") == kind]
+        answer = box.call("flows", limit=limit, kind=kind)
     if as_json:
         print_json(answer)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,15 @@ from appliance.config import to_dict
 from appliance.control import summary
 from appliance.control.in_force import InForce
 from appliance.control.kernel import Kernel, KernelError
-from appliance.events import Event, EventLog
+from appliance.events import SEVERITIES, Event, EventLog
 from appliance.rpc import Params, RpcError
 from appliance.rpc_asyncio import AsyncHandler, Connection
 from appliance.version import version
 
-_MOST_FLOWS = 100_000
+_MOST_FLOWS = 10_000  # the data plane drops an asker to whom it owes more than 8 MiB
 _MOST_COUNTED = 10_000  # passed flows in `status`: 0.1 s of the kernel's thread
 _MOST_EVENTS = 100_000
+_HOUR_S = 3600.0
 _MERGED = {"totals", "peers", "bypass"}  # what the data plane's status has elsewhere in ours
 _PATIENCE_S = 2.0  # a data plane that hangs must not keep anybody from knowing that it does
 
@@ -73,9 +75,7 @@ class Answers:
             "peers": summary.peers(
                 self._in_force.config, said.get("peers") if said else None, self._in_force.bypass, silence
             ),
-            "events": summary.recent(
-                self._log.since(time.time() - summary.HOUR_S, _MOST_EVENTS), time.time()
-            ),
+            "events": summary.counts(self._log.since(time.time() - _HOUR_S)),
         }
 
     async def peers(self, _params: Params) -> list[summary.Tree]:
@@ -84,10 +84,15 @@ class Answers:
         return summary.peers(self._in_force.config, said, self._in_force.bypass, silence)
 
     async def flows(self, params: Params) -> list[summary.Tree]:
-        """Up to `limit` flows: those that are optimised, then those that passed, with the reason."""
+        """Up to `limit` flows, of one `kind` or of both: those optimised first, then those passed, with the reason."""
         limit = _number(params, "limit", 1000, _MOST_FLOWS)
-        said, _ = await self._ask_data("flows", {"limit": limit})
-        flows: list[summary.Tree] = list(said or ())[:limit]
+        kind = _choice(params, "kind", ("optimised", "passed"))
+        flows: list[summary.Tree] = []
+        if kind != "passed":
+            said, _ = await self._ask_data("flows", {"limit": limit})
+            flows = list(said or ())[:limit]
+        if kind == "optimised":
+            return flows
         try:
             passed = await self._kernel.passed(limit - len(flows))
         except KernelError as error:
@@ -95,11 +100,14 @@ class Answers:
         return flows + [summary.passed(flow, self._in_force.config) for flow in passed]
 
     async def events(self, params: Params) -> list[Event]:
-        """Events after `since` (seconds since 1970), the newest `limit`, oldest first."""
+        """The newest `limit` events after `since` (seconds since 1970) as grave as `severity` or more, oldest first."""
         since = params.get("since", 0)
         if not isinstance(since, int | float):
             raise RpcError("bad_request", "since is a number of seconds since 1970")
-        return self._log.since(float(since), _number(params, "limit", 1000, _MOST_EVENTS))
+        least = SEVERITIES.index(_choice(params, "severity", SEVERITIES) or "info")
+        limit = _number(params, "limit", 1000, _MOST_EVENTS)
+        found = [event for event in self._log.since(since) if SEVERITIES.index(event.severity) >= least]
+        return found[len(found) - limit :] if limit < len(found) else found
 
     async def config(self, _params: Params) -> summary.Tree:
         """The configuration in force."""
@@ -126,3 +134,10 @@ def _number(params: Params, name: str, default: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise RpcError("bad_request", f"{name} is a number from 0 to {most}")
     return min(value, most)
+
+
+def _choice(params: Params, name: str, choices: Sequence[str]) -> str | None:
+    value = params.get(name)
+    if value is not None and value not in choices:
+        raise RpcError("bad_request", f"{name} is one of {', '.join(choices)}")
+    return value

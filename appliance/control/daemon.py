@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
@@ -28,10 +29,13 @@ CHECK_S = 2.0
 class Control:
     """The daemon. `source` is the file that people edit, `config` what is in force at the start.
 
+    The kernel's state is looked at every `check` seconds.
     ValueError or OSError if what was remembered of bypass cannot be read.
     """
 
-    def __init__(self, source: Path, config: Config, kernel: Kernel, notifier: Notifier) -> None:
+    def __init__(
+        self, source: Path, config: Config, kernel: Kernel, notifier: Notifier, *, check: float = CHECK_S
+    ) -> None:
         self._box = str(config.box.id)
         self._run_dir = Path(config.box.run_dir)
         self._kernel = kernel
@@ -54,21 +58,36 @@ class Control:
         answers = Answers(source, self._in_force, kernel, self._data, self._log)
         self._server = Server({**answers.handlers(), **self._in_force.handlers()}, self._bug)
         self._stop = asyncio.Event()
-        self._reloads: set[asyncio.Task[None]] = set()
+        self._reload = asyncio.Event()
+        self._check = check
 
     async def run(self) -> None:
-        """Put everything in place, serve until `stop`, take everything away. KernelError or OSError at the start."""
-        try:
-            await self._kernel.open(self._in_force.spec)
-        except KernelError:
-            await self._kernel.remove()
-            raise
+        """Put everything in place, serve until `stop`, take everything away. KernelError or OSError at the start.
+
+        The sockets come first: if they cannot be had, the kernel has not been touched.
+        """
         loop = asyncio.get_running_loop()
         supervisor = datagrams(self._run_dir / EVENTS_SOCKET)
-        loop.add_reader(supervisor, self._supervisor_event, supervisor)
-        await self._server.start(self._run_dir / "control.sock")
+        try:
+            await self._server.start(self._run_dir / "control.sock")
+            async with self._in_force.changing:
+                await self._kernel.open(self._in_force.spec)
+            loop.add_reader(supervisor, self._supervisor_event, supervisor)
+            await self._serve(loop)
+        finally:
+            loop.remove_reader(supervisor)
+            supervisor.close()
+            await self._server.close()
+            for name in (EVENTS_SOCKET, "control.sock"):
+                (self._run_dir / name).unlink(missing_ok=True)
+        async with self._in_force.changing:
+            await self._kernel.remove()
+        self._emit("control.stopped", "info", "the control plane has stopped; the kernel is as it was", {})
+
+    async def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         tasks = [
-            loop.create_task(work) for work in (self._data.run(), self._keep_kernel(), self._keep_alive())
+            loop.create_task(work)
+            for work in (self._data.run(), self._keep_kernel(), self._keep_alive(), self._keep_reloading())
         ]
         for task in tasks:
             task.add_done_callback(lambda _: self._stop.set())  # none ends by itself but by a bug
@@ -76,18 +95,11 @@ class Control:
         self._notifier.ready()
         await self._stop.wait()
         self._notifier.stopping()
-        loop.remove_reader(supervisor)
-        supervisor.close()
         for task in tasks:
             task.cancel()
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(outcome, Exception):
                 raise outcome  # as any crash: the kernel's state stays, the next process finds it
-        await self._server.close()
-        for name in (EVENTS_SOCKET, "control.sock"):
-            (self._run_dir / name).unlink(missing_ok=True)
-        await self._kernel.remove()
-        self._emit("control.stopped", "info", "the control plane has stopped; the kernel is as it was", {})
 
     def stop(self) -> None:
         """Begin the orderly stop."""
@@ -95,15 +107,7 @@ class Control:
 
     def reload(self) -> None:
         """As the method of that name, for a signal: the outcome is an event."""
-        task = asyncio.get_running_loop().create_task(self._reload())
-        self._reloads.add(task)
-        task.add_done_callback(self._reloads.discard)
-
-    async def _reload(self) -> None:
-        try:
-            await self._in_force.reload({})
-        except RpcError:
-            return  # said as an event
+        self._reload.set()
 
     # What is done again and again.
 
@@ -111,7 +115,7 @@ class Control:
         """What somebody else takes away (`nft flush ruleset`, `ip rule flush`) is put back."""
         trouble = ""
         while True:
-            await asyncio.sleep(CHECK_S)
+            await asyncio.sleep(self._check)
             try:
                 async with self._in_force.changing:
                     found = await self._kernel.restore(self._in_force.spec)
@@ -124,6 +128,14 @@ class Control:
             if found:
                 text = f"somebody else removed or changed {', '.join(found)}; put back"
                 self._emit("kernel.restored", "warning", text, {"missing": found})
+
+    async def _keep_reloading(self) -> None:
+        """However many signals have come: once, after the last of them."""
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            with contextlib.suppress(RpcError):  # said as an event
+                await self._in_force.reload({})
 
     async def _keep_alive(self) -> None:
         while True:

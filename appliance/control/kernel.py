@@ -36,7 +36,10 @@ class Kernel:
         self._routes: Routes | None = None
 
     async def open(self, spec: BoxSpec) -> None:
-        """Put everything in place. The fate table comes first: before it nothing may be intercepted."""
+        """Put everything in place. The fate table comes first: before it nothing may be intercepted.
+
+        If that cannot be, nothing of it stays; but what an earlier control has left is left: flows depend on it.
+        """
         await self._do(lambda: self._open(spec))
 
     async def apply(self, spec: BoxSpec) -> None:
@@ -79,9 +82,15 @@ class Kernel:
         return self._routes
 
     def _open(self, spec: BoxSpec) -> None:
-        self._its_fate().apply(spec)
-        self._its_routes().ensure()
-        self._sysctls.ensure()
+        inherited = self._its_fate().present()
+        try:
+            self._its_fate().apply(spec)
+            self._its_routes().ensure()
+            self._sysctls.ensure()
+        except (OSError, NftError):
+            if not inherited:
+                self._remove()
+            raise
 
     def _restore(self, spec: BoxSpec) -> list[str]:
         found = []

@@ -9,10 +9,8 @@ from typing import Any
 
 from appliance.bypass import Bypass
 from appliance.config import Config
-from appliance.events import Event
+from appliance.events import SEVERITIES, Event
 from appliance.intercept.passed import PassedFlow
-
-HOUR_S = 3600.0
 
 Tree = dict[str, Any]
 
@@ -48,10 +46,10 @@ def peers(config: Config, said: Iterable[Tree] | None, bypass: Bypass, why_silen
     return found
 
 
-def recent(events: Iterable[Event], now: float) -> Tree:
-    """How many events of each severity the last hour had."""
-    counted = Counter(event.severity for event in events if event.time > now - HOUR_S)
-    return {severity: counted.get(severity, 0) for severity in ("info", "warning", "error")}
+def counts(events: Iterable[Event]) -> Tree:
+    """How many events there are of each severity."""
+    counted = Counter(event.severity for event in events)
+    return {severity: counted[severity] for severity in SEVERITIES}
 
 
 def passed(flow: PassedFlow, config: Config) -> Tree:

@@ -120,6 +120,41 @@ def test_a_killed_control_leaves_the_kernel_and_the_next_one_finds_it(lab: Lab, 
     assert kernel(lab.branch) == before, "what was there before the first of the two"
 
 
+def test_a_control_that_cannot_start_leaves_the_kernel_as_it_found_it(lab: Lab, pair: Pair) -> None:
+    lab.branch.sysctl("net.ipv4.tcp_early_demux", 1)
+    before = kernel(lab.branch)
+    box = pair.branch
+    for name in ("run", "state"):
+        (box.directory / name).mkdir()
+    obstacle = box.run_dir / "sysctls.json.new"
+    obstacle.mkdir()
+    argv = [sys.executable, "-m", "appliance.control", str(box.config)]
+    assert box.host.run(argv, capture_output=True, check=False).returncode == 1
+    assert kernel(lab.branch) == before
+    obstacle.rmdir()
+    process = start(box)
+    process.kill()
+    process.wait()
+    lab.branch.sysctl("net.ipv4.tcp_early_demux", 1)
+    (box.run_dir / "sysctls.json").unlink()
+    during = kernel(lab.branch)
+    obstacle.mkdir()
+    assert box.host.run(argv, capture_output=True, check=False).returncode == 1
+    assert kernel(lab.branch) == during, "flows may depend on what an earlier control has left"
+
+
+def test_a_listening_address_that_is_not_there_costs_no_flow(pair: Pair) -> None:
+    pair.start()
+    data, good = pair.dc.pids("data"), pair.dc.config.read_text()
+    pair.dc.config.write_text(good.replace("0.0.0.0:4001", "10.77.0.1:4001"))
+    with pytest.raises(RpcError, match=r"the data plane refused it: .*10\.77\.0\.1"):
+        pair.dc.call("reload")
+    assert pair.dc.pids("data") == data
+    pair.branch.signal("data", signal.SIGKILL)  # its next one has to find a listener
+    eventually(lambda: "data.down" in kinds(pair.branch), "it is dead")
+    eventually(lambda: pair.branch.peer_state() == "up", "lanes are accepted where they were")
+
+
 def test_a_wrong_configuration_touches_nothing(lab: Lab, pair: Pair) -> None:
     before = kernel(lab.branch)
     box = pair.branch

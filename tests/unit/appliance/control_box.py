@@ -21,7 +21,7 @@ from appliance.intercept.passed import PassedFlow
 from appliance.intercept.specs import BoxSpec
 from appliance.notify import Notifier
 from appliance.rpc import Client, Params, RpcError, UnreachableError
-from appliance.rpc_asyncio import Server
+from appliance.rpc_asyncio import AsyncHandler, Server
 
 DEADLINE_S = 10.0
 PASSED = PassedFlow(
@@ -68,7 +68,7 @@ class KernelInMemory(Kernel):
 
 
 class DataInMemory:
-    """What a data plane answers; it keeps what it is told. `objection` makes it refuse."""
+    """What a data plane answers; it keeps what it is told. `objection` is its answer to the next change."""
 
     peers: tuple[dict[str, Any], ...] = (
         {
@@ -89,16 +89,16 @@ class DataInMemory:
     def __init__(self, path: Path) -> None:
         self.config: Config | None = None
         self.bypass: Bypass | None = None
-        self.objection = ""
+        self.objection: RpcError | None = None
         self._path = path
-        handlers = {
+        self.handlers: dict[str, AsyncHandler] = {
             "status": self._status,
             "peers": self._peers,
             "flows": self._flows,
             "reload": self._reload,
             "bypass": self._bypass,
         }
-        self.server = Server(handlers, lambda method, error: None)
+        self.server = Server(self.handlers, lambda method, error: None)
 
     async def start(self) -> None:
         await self.server.start(self._path)
@@ -137,12 +137,16 @@ class DataInMemory:
         return [flow][: params["limit"]]
 
     async def _reload(self, params: Params) -> dict[str, Any]:
-        if self.objection:
-            raise RpcError("refused", self.objection)
+        before = self.config
         try:
             self.config = from_dict(params["config"])
         except ConfigError as error:
             raise RpcError("bad_request", str(error)) from None
+        if self.objection is not None and self.config != before:
+            if self.objection.kind == "refused":
+                self.config = before
+            objection, self.objection = self.objection, None
+            raise objection
         return {}
 
     async def _bypass(self, params: Params) -> dict[str, Any]:
@@ -218,10 +222,14 @@ eager = true
 
     def _run(self) -> None:
         async def serve() -> None:
-            self.control = Control(self.file, load(self.file), self.kernel, Notifier({}))
+            self.control = Control(self.file, load(self.file), self.kernel, Notifier({}), check=0.1)
             await self.control.run()
 
         self._loop.run_until_complete(serve())
+
+    def tell(self, call: Callable[[], None]) -> None:
+        """Do `call` in the control plane's thread, as a signal would."""
+        self._loop.call_soon_threadsafe(call)
 
     def do(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` on the loop of the control plane."""

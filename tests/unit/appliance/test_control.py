@@ -1,5 +1,6 @@
 """The control plane: it answers whatever state the data plane is in, and changes all or nothing."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,10 @@ import pytest
 
 from appliance.config import load
 from appliance.config.accepted import accepted_path, write_accepted
+from appliance.control.daemon import Control
 from appliance.events import Event, encode
-from appliance.rpc import Client, RpcError
+from appliance.notify import Notifier
+from appliance.rpc import Client, Params, RpcError
 from tests.unit.appliance.control_box import ControlBox, control_box, until
 
 
@@ -42,6 +45,8 @@ def test_status_with_one(box: ControlBox) -> None:
     assert status["refused"] == {"closed": 3, "plain": 0}
     assert [flow["kind"] for flow in box.call("flows")] == ["optimised", "passed"]
     assert [flow["kind"] for flow in box.call("flows", limit=1)] == ["optimised"]
+    assert [flow["kind"] for flow in box.call("flows", limit=1, kind="passed")] == ["passed"]
+    assert [flow["kind"] for flow in box.call("flows", kind="optimised")] == ["optimised"]
     passed = box.call("flows")[1]
     assert (passed["peer"], passed["reason"]) == ("dc", "rule_pass")
 
@@ -87,6 +92,8 @@ def test_bypass_outlives_control(box: ControlBox) -> None:
         ({"on": True, "name": "hq"}, "not_found", 'neither a peer nor a rule "hq"; peers: dc; rules: web'),
         ({"on": True, "peer": "web"}, "not_found", 'no peer "web"'),
         ({"on": True, "rule": "dc"}, "not_found", 'no rule "dc"'),
+        ({"on": True, "peer": "dc", "rule": "nonsense"}, "bad_request", "one of peer, rule and name"),
+        ({"on": True, "peer": ["dc"]}, "not_found", "no peer"),
         ({"on": "yes"}, "bad_request", "true or false"),
         ({}, "bad_request", "true or false"),
     ],
@@ -103,7 +110,18 @@ def test_a_bypass_that_the_kernel_refuses(box: ControlBox) -> None:
     with pytest.raises(RpcError, match="no memory; nothing was changed"):
         box.call("bypass", on=True)
     assert box.call("status")["bypass"]["all"] is False
-    assert "false" in (box.directory / "state" / "bypass.json").read_text()
+    assert not (box.directory / "state" / "bypass.json").exists()
+
+
+def test_a_bypass_on_a_full_disk_holds_all_the_same(box: ControlBox) -> None:
+    box.start_data()
+    (box.directory / "state" / "bypass.json.new").mkdir()
+    assert "bypass.json.new" in box.call("bypass", on=True)["unsaved"]
+    assert box.kernel.spec is not None
+    assert box.kernel.spec.peers[0].bypass
+    assert box.data.bypass is not None
+    assert box.data.bypass.all
+    assert box.kinds()[-2:] == ["bypass.changed", "bypass.unsaved"]
 
 
 def test_reload(box: ControlBox) -> None:
@@ -156,14 +174,54 @@ def test_a_reload_that_needs_a_restart(box: ControlBox) -> None:
 def test_a_reload_that_the_data_plane_refuses_is_taken_back(box: ControlBox) -> None:
     box.start_data()
     before, accepted = box.kernel.spec, write_accepted(load(box.file))
-    box.data.objection = "no room"
+    box.data.objection = RpcError("refused", "no room")
     box.write(rules='[[rules]]\nname = "mail"\nports = ["25"]\neager = true')
     with pytest.raises(RpcError, match="no room"):
         box.call("reload")
     assert box.kernel.spec == before
     assert [rule["name"] for rule in box.call("config")["rules"]] == ["web"]
+    assert box.data.config == load(accepted)
     assert load(accepted).rule("mail") is None
     assert "config.torn" not in box.kinds()
+
+
+def test_a_reload_that_fails_half_way_is_taken_back_there_too(box: ControlBox) -> None:
+    box.start_data()
+    before = box.kernel.spec
+    box.data.objection = RpcError("failed", "Cannot assign requested address")
+    box.write(box='listen = ["10.77.0.1:4001"]')
+    with pytest.raises(RpcError, match="refused it: Cannot assign") as caught:
+        box.call("reload")
+    assert caught.value.kind == "refused"
+    assert box.kernel.spec == before
+    assert box.data.config is not None
+    assert not box.data.config.box.listen
+    assert "config.torn" not in box.kinds()
+
+
+def test_a_reload_that_the_data_plane_dies_of_is_not_what_it_starts_with(box: ControlBox) -> None:
+    box.start_data()
+    accepted = write_accepted(load(box.file))
+
+    async def die(_: Params) -> None:
+        await box.data.stop()
+
+    box.data.handlers["reload"] = die
+    box.write(box='listen = ["10.77.0.1:4001"]')
+    with pytest.raises(RpcError, match="has ended while it was asked"):
+        box.call("reload")
+    assert not load(accepted).box.listen
+    assert "config.torn" not in box.kinds()
+
+
+def test_a_storm_of_reloads(box: ControlBox) -> None:
+    assert box.control is not None
+    box.write(peer="optimise = false")
+    for _ in range(1000):
+        box.tell(box.control.reload)
+    until(lambda: "config.changed" in box.kinds(), "it is done")
+    assert box.call("config")["peers"][0]["optimise"] is False
+    assert box.kinds().count("config.changed") == 1
 
 
 def test_a_reload_that_cannot_be_remembered_is_taken_back(box: ControlBox) -> None:
@@ -211,18 +269,29 @@ def test_events_of_all_processes_come_together(box: ControlBox) -> None:
         assert next(happened)["kind"] == "peer.up"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
             supervisor.connect(str(box.directory / "run" / "events.sock"))
-            supervisor.send(encode(Event(time=2.0, kind="process.died", subject="data", text="died")))
+            supervisor.send(
+                encode(Event(time=2.0, kind="process.died", severity="error", subject="data", text="died"))
+            )
             assert next(happened)["kind"] == "process.died"
             supervisor.send(b"garbage")
             assert next(happened)["kind"] == "supervisor.garbled"
     assert {"peer.up", "process.died", "control.started"} <= set(box.kinds())
     assert box.call("events", limit=1)[0]["kind"] == "supervisor.garbled"
+    assert box.call("events", limit=0) == []
+    assert [event["kind"] for event in box.call("events", limit=1, severity="error")] == ["process.died"]
     assert (box.directory / "state" / "events.jsonl").read_text().count("peer.up") == 1
 
 
 @pytest.mark.parametrize(
     ("method", "params"),
-    [("events", {"since": "x"}), ("events", {"limit": -1}), ("flows", {"limit": "all"}), ("nonsense", {})],
+    [
+        ("events", {"since": "x"}),
+        ("events", {"limit": -1}),
+        ("events", {"severity": "grave"}),
+        ("flows", {"limit": "all"}),
+        ("flows", {"kind": ["passed"]}),
+        ("nonsense", {}),
+    ],
 )
 def test_wrong_questions(box: ControlBox, method: str, params: dict[str, object]) -> None:
     with pytest.raises(RpcError) as caught:
@@ -240,5 +309,14 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     with box:
         assert box.kernel.spec is not None
     assert not any((tmp_path / "run").iterdir())
+    assert box.kernel.spec is None
+    box.close()
+
+
+def test_what_cannot_start_leaves_the_kernel_alone(tmp_path: Path) -> None:
+    box = ControlBox(tmp_path)
+    (tmp_path / "run" / "control.sock").mkdir()
+    with pytest.raises(OSError):
+        asyncio.run(Control(box.file, load(box.file), box.kernel, Notifier({})).run())
     assert box.kernel.spec is None
     box.close()
