@@ -18,11 +18,12 @@ from dedupe.window import (
 
 
 class Effort(enum.IntEnum):
-    """How much CPU the literals are worth: none, LZ4 (the CPU is short), zstd -3 (the link is)."""
+    """How much CPU the literals are worth: none, LZ4 (the CPU is short), zstd -1, zstd -3 (the link is short)."""
 
     RAW = 0
     FAST = 1
-    DENSE = 2
+    DEFAULT = 2
+    DENSE = 3
 
 
 class Coding(enum.IntEnum):
@@ -40,6 +41,7 @@ LEAST = 48  # fewer literals are not worth a try
 SAMPLE = 8192
 EARNED = 64 * 1024  # literals of a flow before it gets a stream, which costs 2 MB
 FRAME_LOG = 18
+LEVELS = {Effort.DEFAULT: 1, Effort.DENSE: 3}  # zstd's
 
 
 class LiteralEncoder:
@@ -47,7 +49,7 @@ class LiteralEncoder:
 
     def __init__(self) -> None:
         self._pool = EncodePool()
-        self._frames = compressor(FRAME_LOG)
+        self._frames = {level: compressor(FRAME_LOG, level) for level in LEVELS.values()}
 
     def encode(
         self, data: bytes | memoryview, effort: Effort, window: EncodeWindow | None
@@ -59,12 +61,13 @@ class LiteralEncoder:
             return Coding.RAW, data
         if effort == Effort.FAST:
             return _smaller(Coding.LZ4, lz4.block.compress(data, store_size=False), data)
+        level = LEVELS[effort]
         if window is not None:
             window.literals += len(data)
-            if window.literals >= EARNED and (found := self._pool.stream(window)) is not None:
+            if window.literals >= EARNED and (found := self._pool.stream(window, level)) is not None:
                 stream, fresh = found
                 return Coding.START if fresh else Coding.STREAM, stream.compress(data)
-        return _smaller(Coding.FRAME, self._frames.compress(data), data)
+        return _smaller(Coding.FRAME, self._frames[level].compress(data), data)
 
 
 class LiteralDecoder:

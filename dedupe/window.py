@@ -8,11 +8,10 @@ import zstandard
 
 WINDOW_LOG = 20
 MOST_WINDOWS = 32  # live at one time in one direction of a session; part of the format
-LEVEL = 3
 _FORMAT = zstandard.FORMAT_ZSTD1_MAGICLESS
 
 
-def compressor(window_log: int, level: int = LEVEL) -> zstandard.ZstdCompressor:
+def compressor(window_log: int, level: int) -> zstandard.ZstdCompressor:
     """A context like `zstd -LEVEL`, without magic number, content size and checksum in its frames."""
     parameters = zstandard.ZstdCompressionParameters.from_level(
         level,
@@ -33,9 +32,10 @@ def decompressor() -> zstandard.ZstdDecompressor:
 class EncodeStream:
     """One zstd stream; every block is flushed, so nothing is held back."""
 
-    def __init__(self, owner: "EncodeWindow", context: zstandard.ZstdCompressor) -> None:
+    def __init__(self, owner: "EncodeWindow", context: zstandard.ZstdCompressor, level: int) -> None:
         self.owner = weakref.ref(owner)
         self.context = context
+        self.level = level
         self.used = 0
         self._stream = context.compressobj()
 
@@ -78,35 +78,39 @@ class EncodePool:
         self._streams: OrderedDict[int, EncodeStream] = OrderedDict()
         self._clock = 0
 
-    def stream(self, window: EncodeWindow) -> tuple[EncodeStream, bool] | None:
-        """The window's stream and whether it is new; None when all are busy."""
+    def stream(self, window: EncodeWindow, level: int) -> tuple[EncodeStream, bool] | None:
+        """The window's stream and whether it is new; None when all are busy. One that goes on keeps its level."""
         self._clock += 1
         stream = window.stream
         fresh = stream is None
         if stream is None:
-            context = self._context()
+            context = self._context(level)
             if context is None:
                 return None
-            stream = window.stream = EncodeStream(window, context)
+            stream = window.stream = EncodeStream(window, context, level)
             self._streams[id(context)] = stream
         stream.used = self._clock
         self._streams.move_to_end(id(stream.context))
         return stream, fresh
 
-    def _context(self) -> zstandard.ZstdCompressor | None:
+    def _context(self, level: int) -> zstandard.ZstdCompressor | None:
         for key, stream in self._streams.items():
             owner = stream.owner()
             if owner is None or owner.stream is not stream:
-                return self._streams.pop(key).context
+                return self._take(key, level)
         if len(self._streams) < MOST_WINDOWS:
-            return compressor(WINDOW_LOG)
+            return compressor(WINDOW_LOG, level)
         key, stream = next(iter(self._streams.items()))
         if self._clock - stream.used < self.PATIENCE:
             return None
         owner = stream.owner()
         if owner is not None:
             owner.stream = None
-        return self._streams.pop(key).context
+        return self._take(key, level)
+
+    def _take(self, key: int, level: int) -> zstandard.ZstdCompressor:
+        stream = self._streams.pop(key)
+        return stream.context if stream.level == level else compressor(WINDOW_LOG, level)
 
 
 class _Feed:
