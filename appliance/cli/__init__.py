@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "reload": ("appliance.cli.reload", "Put the changed configuration file in force."),
     "config": ("appliance.cli.config", "Check a configuration file, or print an example."),
     "key": ("appliance.cli.key", "Make or show a box's key."),
+    "codec": ("appliance.cli.codec", "The codec by itself, on given files."),
     "lab": ("appliance.cli.lab", "The simulated network, to try Branchline in."),
 }
 
