@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from ipaddress import IPv4Network, IPv6Network
 
 from appliance.bypass import Bypass
 from appliance.config.schema import Config, Peer, Rule
@@ -75,7 +75,9 @@ def _shared(narrow: Iterable[Prefix], wide: Iterable[Prefix]) -> list[Network]:
 
 
 def _families(networks: Iterable[Network]) -> tuple[tuple[IPv4Network, ...], tuple[IPv6Network, ...]]:
+    """As they are: one inside another may win over a third between them that is another site's."""
     listed = list(networks)
-    four = collapse_addresses(network for network in listed if isinstance(network, IPv4Network))
-    six = collapse_addresses(network for network in listed if isinstance(network, IPv6Network))
-    return tuple(four), tuple(six)
+    return (
+        tuple(network for network in listed if isinstance(network, IPv4Network)),
+        tuple(network for network in listed if isinstance(network, IPv6Network)),
+    )

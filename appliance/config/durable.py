@@ -7,7 +7,10 @@ from pathlib import Path
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o640) -> None:
-    """Write `data` to `path` so that a crash leaves either the old or the new content."""
+    """Write `data` to `path` so that a crash or a power cut leaves either the old or the new content.
+
+    It is on disk when this returns. OSError as it comes; then the old content stands.
+    """
     fresh = path.with_name(path.name + ".new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     with open(descriptor, "wb") as file:
@@ -15,3 +18,8 @@ def replace_file(path: Path, data: bytes, mode: int = 0o640) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(fresh, path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

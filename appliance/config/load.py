@@ -16,14 +16,15 @@ from appliance.config.schema import Box, Config, Limits, Peer, Rule
 from appliance.config.verify import field_facts, problems
 from appliance.identity import IdentityError, is_certificate, load_identity
 
-_LARGEST_FILE = 8 * 2**20
+_LARGEST_FILE = 2 * 2**20  # as a request to the data plane it may be twice that
 _SECTIONS: dict[str, type[Any]] = {"": Config, "box": Box, "peers": Peer, "rules": Rule, "limits": Limits}
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _PLAIN = {
     "str": "text in quotes",
-    "int": "a number",
+    "int": "a whole number",
+    "float": "a fraction",
     "bool": "true or false",
     "array": "a list [ ]",
     "object": "a table",
@@ -96,12 +97,18 @@ def _read(path: Path, name: str) -> dict[str, Any]:
             "`branchline config example` prints one to start from",
         ) from None
     if len(data) > _LARGEST_FILE:
-        raise ConfigError(name, "", "is larger than 8 MiB", "is it the right file?")
+        raise ConfigError(name, "", "is larger than 2 MiB", "is it the right file?")
     try:
-        tree = msgspec.json.decode(data) if path.suffix == ".json" else tomllib.loads(data.decode())
+        tree = (
+            msgspec.json.decode(data) if path.suffix == ".json" else tomllib.loads(data.decode("utf-8-sig"))
+        )
     except UnicodeDecodeError as error:
         raise ConfigError(name, "", f"is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
-    except (tomllib.TOMLDecodeError, msgspec.DecodeError, RecursionError) as error:
+    except (
+        ValueError,
+        msgspec.DecodeError,
+        RecursionError,
+    ) as error:  # a ValueError: tomllib's, or a huge number
         raise ConfigError(
             name,
             "",
@@ -131,6 +138,7 @@ def _explained(message: str, name: str) -> ConfigError:
     key = found[1] if found else ""
     problem = _PATH.sub("", message)
     section = _section(key)
+    parent, _, last = key.rpartition(".")
     if unknown := _UNKNOWN.fullmatch(problem):
         return ConfigError(
             name, _join(key, unknown[1]), "there is no such field", _meant(unknown[1], section)
@@ -142,7 +150,7 @@ def _explained(message: str, name: str) -> ConfigError:
         problem = re.sub(r"`(\w+)(?: \| null)?`", lambda word: _PLAIN.get(word[1], f'"{word[1]}"'), problem)
         problem = problem.replace("Expected ", "must be ").replace(", got", ", not")
         problem = problem.replace("Invalid enum value", "cannot be")
-        return ConfigError(name, key, problem, _sentence(section, key.rpartition(".")[2]))
+        return ConfigError(name, key, problem, _sentence(_section(parent), last))
     what, _, remedy = problem.rpartition("; ")
     return ConfigError(name, key, what or problem, remedy)
 

@@ -18,6 +18,7 @@ IMPLICIT_RULE = "known"
 """Name of the rule that follows all others."""
 
 _LONGEST_SOCKET_PATH = 107  # sockaddr_un, less its final zero
+_LONGEST_SOCKET_NAME = "notify-control.sock"
 
 
 class Problem(NamedTuple):
@@ -32,6 +33,10 @@ def problems(config: Config) -> Iterator[Problem]:
     """Everything that is wrong with `config`, the simplest first; nothing if it can be used."""
     yield from _ranges(config)
     yield from _box(config.box)
+    if config.limits.flow_buffer > config.limits.memory:
+        yield Problem(
+            "limits.flow_buffer", "one flow may hold more than limits.memory allows all", "use a part of that"
+        )
     yield from _peers(config)
     yield from _prefixes(config)
     yield from _rules(config)
@@ -77,14 +82,31 @@ def _box(box: Box) -> Iterator[Problem]:
             yield Problem(
                 f"box.wan[{at}]", f'"{interface}" is also in box.lan', "an interface is on one side only"
             )
-    for at, endpoint in enumerate(box.listen):
-        if endpoint in box.listen[:at]:
-            yield Problem(f"box.listen[{at}]", f'"{endpoint}" is there twice', "leave one of them out")
+    yield from _listen(box)
+    for name, path in (("key", box.key), ("state_dir", box.state_dir), ("run_dir", box.run_dir)):
+        if "\0" in path:
+            yield Problem(f"box.{name}", "has a zero byte in it", "write the path without it")
     for name, directory in (("state_dir", box.state_dir), ("run_dir", box.run_dir)):
         if not PurePosixPath(directory).is_absolute():
             yield Problem(f"box.{name}", f'"{directory}" is not an absolute path', "begin it with /")
-    if len(f"{box.run_dir}/supervisor.sock".encode()) > _LONGEST_SOCKET_PATH:
-        yield Problem("box.run_dir", "is too long for the sockets in it", "use at most 90 characters")
+    excess = len(f"{box.run_dir}/{_LONGEST_SOCKET_NAME}".encode()) - _LONGEST_SOCKET_PATH
+    if excess > 0:
+        most = len(box.run_dir.encode()) - excess
+        yield Problem("box.run_dir", "is too long for the sockets in it", f"use at most {most} bytes")
+
+
+def _listen(box: Box) -> Iterator[Problem]:
+    for at, endpoint in enumerate(box.listen):
+        for other in box.listen[:at]:
+            same = (endpoint.address.version, endpoint.port) == (other.address.version, other.port)
+            if endpoint == other:
+                yield Problem(f"box.listen[{at}]", f'"{endpoint}" is there twice', "leave one of them out")
+            elif same and (endpoint.address.is_unspecified or other.address.is_unspecified):
+                yield Problem(
+                    f"box.listen[{at}]",
+                    f'"{endpoint}" and "{other}" overlap: one of them is every address',
+                    "leave one of them out",
+                )
 
 
 def _peers(config: Config) -> Iterator[Problem]:
@@ -105,6 +127,19 @@ def _peers(config: Config) -> Iterator[Problem]:
                 f'nobody can open a lane: this box does not dial "{peer.id}" and has no box.listen',
                 'write where the peer listens, like dial = ["10.9.0.2:4001"], or let this box listen',
             )
+        for number, endpoint in enumerate(peer.dial):
+            if endpoint.address.is_unspecified or endpoint.address.is_multicast:
+                yield Problem(
+                    f"{where}.dial[{number}]",
+                    f'"{endpoint}" is no box\'s address',
+                    "write where the peer listens",
+                )
+            if endpoint in peer.dial[:number]:
+                yield Problem(
+                    f"{where}.dial[{number}]",
+                    f'"{endpoint}" is there twice',
+                    "one for each path; leave one out",
+                )
         if peer.on_failure == "closed" and not peer.optimise:
             yield Problem(
                 f"{where}.optimise",

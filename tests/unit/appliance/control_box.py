@@ -218,7 +218,7 @@ eager = true
             Client(self.socket).close()
         except UnreachableError:
             return False
-        return True
+        return self.kernel.spec is not None
 
     def _run(self) -> None:
         async def serve() -> None:

@@ -1,6 +1,6 @@
 """From configuration and bypass to what the kernel rules are made from."""
 
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from appliance.config import Config, Rule, load
 from appliance.config.boxspec import box_spec
 from appliance.config.values import Name, Prefix
 from appliance.intercept.specs import RuleSpec
+from appliance.intercept.statements import owners4
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 
@@ -72,6 +73,15 @@ def test_rules_are_narrowed_to_what_is_behind_the_peer(config: Config) -> None:
     assert second.rules[0].prefixes4 == (IPv4Network("10.3.7.0/24"),)
     assert second.rules[1].prefixes4 == ()
     assert (first.tunnel, second.tunnel) == (False, True)
+
+
+def test_a_prefix_within_another_of_the_same_peer_wins_over_one_between_them(config: Config) -> None:
+    nested = (Prefix("10.0.0.0/8"), Prefix("10.3.7.0/24"))
+    dc = replace(config.peers[0], prefixes=nested)
+    dc2 = replace(dc, id=Name("dc2"), prefixes=(Prefix("10.3.0.0/16"),))
+    owned = owners4(box_spec(replace(config, peers=(dc, dc2)), Bypass()))
+    for address, peer in (("10.9.9.9", "dc"), ("10.3.9.9", "dc2"), ("10.3.7.9", "dc")):
+        assert [owner.id for prefix, owner in owned if ip_address(address) in prefix] == [peer]
 
 
 def test_a_peer_that_is_not_to_be_optimised(config: Config) -> None:

@@ -188,9 +188,37 @@ WRONG = [
     ),
     ("eager = true", "domain = 256", "rules[0].domain", "out of range", "0 to 127"),
     ("flows = 5000", "flows = 0", "limits.flows", "out of range", "1 to 1000000 flows"),
-    ("flows = 5000", "flows = true", "limits.flows", "must be a number", "at the same time"),
+    ("flows = 5000", "flows = true", "limits.flows", "must be a whole number", "at the same time"),
     ("flows = 5000", 'memory = "12 apples"', "limits.memory", "is not a unit", "mib"),
+    ("flows = 5000", "flows = 1e3", "limits.flows", "must be a whole number, not a fraction", "at the same"),
+    ("flows = 5000", f"flows = {'9' * 5000}", "", "cannot be understood", "docs/CONFIG.md"),
+    ("flows = 5000", 'flow_buffer = "1GiB"', "limits.flow_buffer", "than limits.memory allows", "a part"),
     ("[limits]", "[limits", "", "cannot be understood", "docs/CONFIG.md"),
+    ("[limits]\nflows = 5000", "[[limits]]", "limits", "must be a table, not a list", "at most"),
+    ('key = "box.key"', 'key = "box\\u0000"', "box.key", "zero byte", "without it"),
+    ('key = "box.key"', 'run_dir = "/\\u0000"\nkey = "box.key"', "box.run_dir", "zero byte", "without it"),
+    (
+        'key = "box.key"',
+        'listen = ["0.0.0.0:4001", "10.9.0.1:4001"]\nkey = "box.key"',
+        "box.listen[1]",
+        "one of them is every address",
+        "leave one",
+    ),
+    (
+        'dial = ["10.9.0.2:4001"]',
+        'dial = ["0.0.0.0:4001"]',
+        "peers[0].dial[0]",
+        "no box's address",
+        "listens",
+    ),
+    (
+        'dial = ["[fd09::2]:4001"]',
+        'dial = ["[ff02::1]:1"]',
+        "peers[1].dial[0]",
+        "no box's address",
+        "listens",
+    ),
+    ("9.0.2:4001", '9.0.2:4001", "10.9.0.2:4001', "peers[0].dial[1]", "is there twice", "each path"),
     ('"10.3.0.0/16"', '"10.2.0.0/16"', "peers[1].prefixes[0]", 'to peer "dc" and to peer "dc2"', "leave it"),
     ('"10.3.0.0/16"', '"fd01::/48"', "peers[1].prefixes[0]", "belongs to this box and", "leave it"),
 ]
@@ -255,13 +283,31 @@ def test_two_peers_with_one_key(tmp_path: Path, text: str, keys: list[Identity])
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"), [(b"\xff\xfe", "not UTF-8"), (b"x" * 2**23 + b"x", "larger than")]
+    ("content", "problem"), [(b"\xff\xfe", "not UTF-8"), (b"x" * 2**21 + b"x", "larger than")]
 )
 def test_files_that_are_no_text(tmp_path: Path, content: bytes, problem: str) -> None:
     file = tmp_path / "branch.toml"
     file.write_bytes(content)
     with pytest.raises(ConfigError, match=problem):
         load(file)
+
+
+def test_a_file_as_other_systems_write_it(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "branch.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert load(file).box.id == "branch-1"
+
+
+def test_the_longest_run_directory_has_room_for_every_socket(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "branch.toml"
+    longest = "/tmp/" + "x" * (107 - len("/tmp/" + "/notify-control.sock"))
+    for run_dir, good in ((longest, True), (longest + "x", False)):
+        file.write_text(text.replace('key = "box.key"', f'run_dir = "{run_dir}"\nkey = "box.key"'))
+        if good:
+            assert load(file).box.run_dir == run_dir
+        else:
+            with pytest.raises(ConfigError, match=f"use at most {len(longest)} bytes"):
+                load(file)
 
 
 def test_no_file(tmp_path: Path) -> None:
