@@ -64,6 +64,15 @@ static void put_scanned(bl_index *index, uint32_t log_id, uint64_t offset, size_
     }
 }
 
+void bl_index_range(bl_index *index, uint32_t log_id, uint64_t offset, const uint8_t *raw, size_t length)
+{
+    if (log_id >= BL_LOGS)
+        return;
+    if (__atomic_load_n(&index->head[log_id], __ATOMIC_RELAXED) < offset + length)
+        __atomic_store_n(&index->head[log_id], offset + length, __ATOMIC_RELAXED);
+    put_scanned(index, log_id, offset, 0, length, raw);
+}
+
 int bl_append(const bl_log *log, bl_index *index, uint32_t log_id, uint64_t base, const uint8_t *token_section,
               size_t token_length, const uint8_t *raw, size_t length, const bl_anchor *anchor, size_t anchors)
 {

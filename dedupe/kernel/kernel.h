@@ -25,6 +25,7 @@ enum {
     BL_HEAD_MAX = 32,      /* longest block head */
     BL_TOKEN_MAX = 32,     /* longest COPY and LITERAL together */
     BL_WINDOW = 64,        /* bytes under the rolling hash */
+    BL_FAULTS = 64,        /* failed pages that a guard remembers */
 };
 
 /* Ring storage of one log, addressed through a segment table: segments << segment_bits bytes. */
@@ -106,7 +107,14 @@ int bl_decode(const bl_view *view, const uint8_t *token, size_t token_length, co
               size_t literal_length, uint8_t *out, size_t out_length, uint64_t *oldest);
 int bl_append(const bl_log *log, bl_index *index, uint32_t log_id, uint64_t base, const uint8_t *token,
               size_t token_length, const uint8_t *raw, size_t length, const bl_anchor *anchor, size_t anchors);
+/* Puts the anchors of bytes that are in a log already, from `offset` on, into the index (after a restart). */
+void bl_index_range(bl_index *index, uint32_t log_id, uint64_t offset, const uint8_t *raw, size_t length);
 void bl_log_read(const bl_log *log, uint64_t offset, uint8_t *out, size_t length);
+/* Pages of [start, start + length) that cannot be read become zeros instead of a SIGBUS. fault has room for
+ * 1 + BL_FAULTS numbers: how many pages failed, and where (bytes from start; a ring, so the newest of them). Add and
+ * remove from one thread at a time; remove before unmapping. BL_LENGTH when too many regions are guarded. */
+int bl_guard_add(const void *start, size_t length, uint64_t *fault);
+void bl_guard_remove(const void *start);
 uint32_t bl_incompressible(const uint8_t *data, size_t length);
 /* cdef end */
 
