@@ -54,7 +54,10 @@ def asking(socket_path: Path) -> Iterator[Client]:
         with Client(socket_path) as client:
             yield client
     except UnreachableError as error:
-        raise Failure(f"branchline is not running: {error}. Start it with `branchline run CONFIG`") from None
+        raise Failure(
+            f"branchline is not running: {error}. Start it with `branchline run CONFIG`, "
+            "or say with --socket where control.sock of its box.run_dir is"
+        ) from None
     except PermissionError:
         raise Failure(
             f"you may not use {socket_path}; run this as root or as a member of its group"

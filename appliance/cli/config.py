@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib import resources
 from pathlib import Path
 
@@ -55,7 +56,12 @@ def example(site: str) -> None:
 
 @config.command()
 @socket_option
-def show(socket_path: Path) -> None:
+@json_option
+def show(socket_path: Path, as_json: bool) -> None:
     """Print the configuration that is in force, as JSON: sizes in bytes, times in seconds."""
     with asking(socket_path) as box:
-        print_json([box.call("config")])
+        answer = box.call("config")
+    if as_json:
+        print_json([answer])
+    else:
+        click.echo(json.dumps(answer, indent=2, ensure_ascii=False))

@@ -1,6 +1,7 @@
 """The command line against a real control plane: what it prints, where, and with which exit status."""
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -158,6 +159,7 @@ def test_events_as_they_happen(say: Say, box: ControlBox, data: None) -> None:
     follower = subprocess.Popen(
         [sys.executable, "-m", "appliance.cli", "events", "--follow", "--json", "--limit", "1"],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
     assert follower.stdout is not None
@@ -167,11 +169,20 @@ def test_events_as_they_happen(say: Say, box: ControlBox, data: None) -> None:
         assert json.loads(follower.stdout.readline())["kind"]
         box.publish(Event(time=9e9, kind="peer.down", text="gone"))
         assert json.loads(follower.stdout.readline())["kind"] == "peer.down"
+        follower.send_signal(signal.SIGINT)
+        assert follower.communicate() == ("", "\n"), "Ctrl-C is no error to be told about"
+        assert follower.returncode == 130
     finally:
         watchdog.cancel()
-        follower.terminate()
-        follower.wait()
-        follower.stdout.close()
+        follower.kill()
+        follower.communicate()
+
+
+def test_the_gravest_are_found_behind_any_number_of_others(say: Say) -> None:
+    say("bypass", "on")
+    for _ in range(3):
+        say("bypass", "off")
+    assert "bypass on for everything" in say("events", "--severity", "warning", "--limit", "1").out
 
 
 def test_reload(say: Say, box: ControlBox) -> None:
@@ -186,8 +197,9 @@ def test_reload(say: Say, box: ControlBox) -> None:
 
 
 def test_configuration_in_force(say: Say) -> None:
-    (tree,) = say("config", "show").json
+    (tree,) = say("config", "show", "--json").json
     assert tree["box"]["id"] == "branch-1"
+    assert json.loads(say("config", "show").out) == tree
 
 
 @pytest.mark.parametrize(
