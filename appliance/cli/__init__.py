@@ -63,7 +63,10 @@ def branchline() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The whole program; its exit status: 0, 1 when something failed, 2 for a wrong command or configuration."""
+    """The whole program; its exit status: 0, 1 when something failed, 2 for a wrong command or configuration.
+
+    As a signal would have it: 130 after Ctrl-C, 141 when nobody reads any more (`branchline events | head`).
+    """
     try:
         result: Any = branchline.main(arguments, prog_name="branchline", standalone_mode=False)
     except click.ClickException as error:
@@ -72,7 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
-        # `branchline events | head`: not an error, but Python must not try to flush again.
-        sys.stdout = None
-        return 0
+        sys.stdout = None  # Python must not try to flush again
+        return 141
     return result if isinstance(result, int) else 0

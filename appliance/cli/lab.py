@@ -108,6 +108,9 @@ def transfer_command(
     name a file twice to see it warm. WAN bytes are both directions, counted on the link by the kernel. Needs no
     root where user namespaces are allowed. Exits 0 when every file arrived as it was.
     """
+    for path in files:
+        if not path.is_file():
+            raise click.UsageError(f"{path} is not a file of a fixed size")
     try:
         profile = WanProfile(rate=rate, rtt=rtt, loss=loss)
     except ValueError as error:

@@ -58,6 +58,7 @@ class Control:
         answers = Answers(source, self._in_force, kernel, self._data, self._log)
         self._server = Server({**answers.handlers(), **self._in_force.handlers()}, self._bug)
         self._stop = asyncio.Event()
+        self._data_said_goodbye = False
         self._reload = asyncio.Event()
         self._check = check
 
@@ -145,11 +146,15 @@ class Control:
     # The data plane.
 
     async def _data_up(self) -> None:
+        self._data_said_goodbye = False
         self._emit("data.up", "info", "the data plane is connected", {})
         await self._in_force.tell_data()
 
     def _data_down(self) -> None:
-        self._emit("data.down", "error", "the data plane is gone; new flows pass through", {})
+        if self._data_said_goodbye:
+            self._emit("data.down", "info", "the data plane has been stopped; new flows pass through", {})
+        else:
+            self._emit("data.down", "error", "the data plane is gone; new flows pass through", {})
 
     # The events.
 
@@ -166,7 +171,9 @@ class Control:
 
     def _data_event(self, tree: Any) -> None:
         try:
-            self._keep(msgspec.convert(tree, Event), echo=False)  # it has said so itself
+            event = msgspec.convert(tree, Event)
+            self._data_said_goodbye |= event.kind == "data.stopped"
+            self._keep(event, echo=False)  # it has said so itself
         except msgspec.ValidationError as error:
             self._emit("data.garbled", "warning", f"an event of the data plane is none: {error}", {})
 

@@ -28,8 +28,9 @@ class Lab:
     WanProfile. prefix: start of the namespaces' names. congestion: congestion control algorithms by
     preference; the first that the kernel lets a namespace use becomes every host's default.
 
-    Use it as a context manager. It is taken down at the end of the block, after an exception, Ctrl-C or
-    SIGTERM; what a `kill -9` leaves behind is removed when the next lab with that prefix starts.
+    Use it as a context manager. It is taken down at the end of the block, after an exception, Ctrl-C, SIGTERM or
+    the end of the terminal (SIGHUP); what a `kill -9` leaves behind is removed when the next lab with that prefix
+    starts.
     Raises LabError when a command or a kernel feature is missing.
     """
 
@@ -57,7 +58,7 @@ class Lab:
         self.wan = Wan(self.wan_host, self.branch, self.dc)
         self.congestion = ""
         self._preferred = congestion
-        self._handles_sigterm = False
+        self._handled: list[signal.Signals] = []
         self._open = False
 
     def __enter__(self) -> Self:
@@ -74,12 +75,11 @@ class Lab:
         leftovers.reclaim(self.prefix)
         self._open = True
         atexit.register(self.close)
-        if (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-        ):
-            signal.signal(signal.SIGTERM, _terminated)
-            self._handles_sigterm = True
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) == signal.SIG_DFL:
+                    signal.signal(number, _terminated)
+                    self._handled.append(number)
         try:
             self._build()
         except BaseException:
@@ -133,8 +133,10 @@ class Lab:
                 for host in self.hosts.values():
                     host.reap()
         finally:
-            if self._handles_sigterm and threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            if threading.current_thread() is threading.main_thread():
+                for number in self._handled:
+                    signal.signal(number, signal.SIG_DFL)
+                self._handled.clear()
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 

@@ -152,12 +152,13 @@ def _measure(lab: Lab, pair: Pair | None, served: Served, number: int, path: Pat
             report(f"{path}: {error or type(error).__name__}")
         return False
 
+    size = path.stat().st_size
     cost = measure(lab, pair, fetch)
     if pair and not cost.optimised:
         report(f"{path}: Branchline let this flow pass through; `branchline flows` would say why")
     return Outcome(
         str(path),
-        path.stat().st_size,
+        size,
         cost.wan_bytes,
         cost.seconds,
         cost.ok,

@@ -108,6 +108,8 @@ def test_table_for_people(incompressible: Path) -> None:
         (["--loss", "200%"], "--loss"),
         (["--protocol", "ftp"], "--protocol"),
         (["/nowhere/nothing"], "/nowhere/nothing"),
+        (["/dev/zero"], "/dev/zero"),
+        (["--rate", "0"], "rate"),
     ],
 )
 def test_a_wrong_argument_is_named_before_anything_happens(
@@ -154,7 +156,7 @@ def namespaces_of(pid: int) -> list[str]:
     return [name for name, parsed in found if parsed and parsed[0].pid == pid]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_takes_everything_down(incompressible: Path, scratch: Path, number: signal.Signals) -> None:
     with running(incompressible, scratch) as child:
         assert len(list(scratch.iterdir())) == 1

@@ -178,6 +178,19 @@ def test_events_as_they_happen(say: Say, box: ControlBox, data: None) -> None:
         follower.communicate()
 
 
+def test_nobody_reads(say: Say) -> None:
+    for command in (("events",), ("status",), ("config", "show", "--json")):
+        asker = subprocess.Popen(
+            [sys.executable, "-m", "appliance.cli", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert asker.stdout is not None
+        asker.stdout.close()
+        assert asker.stderr is not None
+        with asker.stderr:
+            assert asker.stderr.read() == b""
+        assert asker.wait(20) not in (0, 2), "it has not said all it had to say"
+
+
 def test_the_gravest_are_found_behind_any_number_of_others(say: Say) -> None:
     say("bypass", "on")
     for _ in range(3):

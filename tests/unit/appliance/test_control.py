@@ -59,6 +59,12 @@ def test_the_data_plane_comes_and_goes(box: ControlBox) -> None:
     box.data.bypass = None
     box.start_data()
     assert box.kinds().count("data.up") == 2
+    box.publish(Event(time=1.0, kind="data.stopped", text="as it should"))
+    until(lambda: "data.stopped" in box.kinds(), "the goodbye arrives")
+    box.do(box.data.stop())
+    until(lambda: box.kinds().count("data.down") == 2, "the end is noticed")
+    ends = [event["severity"] for event in box.call("events") if event["kind"] == "data.down"]
+    assert ends == ["error", "info"], "an orderly stop is no error"
 
 
 def test_bypass_is_everywhere_before_it_is_answered(box: ControlBox) -> None:
