@@ -42,10 +42,15 @@ int bl_decode(const bl_view *view, const uint8_t *token_section, size_t token_le
 static size_t put_listed(bl_index *index, uint32_t log_id, uint64_t offset, size_t from, size_t to,
                          const bl_anchor *anchor, size_t next, size_t anchors)
 {
+    enum { AHEAD = 12 };
+
     while (next < anchors && anchor[next].end <= from)
         next++;
-    for (; next < anchors && anchor[next].end <= to; next++)
+    for (; next < anchors && anchor[next].end <= to; next++) {
+        if (next + AHEAD < anchors)
+            __builtin_prefetch(bl_index_place(index, anchor[next + AHEAD].hash).bucket, 1);
         bl_index_put(index, anchor[next].hash, log_id, offset + (anchor[next].end - from));
+    }
     return next;
 }
 

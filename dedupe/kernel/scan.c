@@ -9,6 +9,9 @@
 enum {
     APART = 16,   /* least distance of anchors */
     PIECE = 512,  /* random bytes rarely go as long without an anchor */
+    LANES = 4,
+    NARROWEST = 128, /* a lane of fewer bytes is mostly warming up */
+    WIDEST = 1024,
 };
 
 /* Hash of the window that ends before `at`; at >= BL_WINDOW - 1, one byte short of a window is warmed. */
@@ -62,6 +65,45 @@ static __attribute__((noinline)) void found(list *l, const uint8_t *raw, uint64_
     put(l, hash, end);
 }
 
+/* One byte further. A macro of statements, because lanes must stay in registers. */
+#define ROLL(lane, at) hash[lane] = (hash[lane] << 1) + bl_gear[raw[(lane) * width + (at)]]
+
+#define LOOK(lane, at)                                                                                                 \
+    do {                                                                                                               \
+        ROLL(lane, at);                                                                                                \
+        if (__builtin_expect(bl_is_anchor(hash[lane]), 0)) {                                                           \
+            spot[lane][count[lane]].hash = hash[lane];                                                                 \
+            spot[lane][count[lane]++].end = (uint32_t)((lane) * width + (at) + 1);                                     \
+        }                                                                                                              \
+    } while (0)
+
+/* Four stretches of `width` bytes side by side: each step waits for the one before it, those of other lanes do not. */
+static void scan_lanes(list *l, const uint8_t *raw, size_t from, size_t width)
+{
+    bl_anchor spot[LANES][WIDEST];
+    uint64_t hash[LANES] = {0};
+    size_t count[LANES] = {0};
+
+    raw += from - (BL_WINDOW - 1);
+    for (size_t i = 0; i < BL_WINDOW - 1; i++) {
+        ROLL(0, i);
+        ROLL(1, i);
+        ROLL(2, i);
+        ROLL(3, i);
+    }
+    raw += BL_WINDOW - 1;
+    for (size_t i = 0; i < width; i++) {
+        LOOK(0, i);
+        LOOK(1, i);
+        LOOK(2, i);
+        LOOK(3, i);
+    }
+    raw -= from;
+    for (int lane = 0; lane < LANES; lane++)
+        for (size_t i = 0; i < count[lane]; i++)
+            found(l, raw, spot[lane][i].hash, from + spot[lane][i].end);
+}
+
 size_t bl_scan(const uint8_t *raw, size_t from, size_t to, bl_anchor *out, size_t room)
 {
     uint64_t hash;
@@ -71,6 +113,11 @@ size_t bl_scan(const uint8_t *raw, size_t from, size_t to, bl_anchor *out, size_
     if (from >= to)
         return 0;
     list l = {out, 0, room, from};
+    while (to - from >= LANES * NARROWEST) {
+        size_t width = (to - from) / LANES < WIDEST ? (to - from) / LANES : WIDEST;
+        scan_lanes(&l, raw, from, width);
+        from += LANES * width;
+    }
     hash = warmed(raw, from);
     for (size_t i = from; i < to; i++) {
         hash = (hash << 1) + bl_gear[raw[i]];

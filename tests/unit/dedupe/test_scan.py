@@ -79,6 +79,13 @@ def test_scan_equals_its_twin(raw: bytes, head: int, tail: int) -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(("start", "stop"), [(0, 9000), (100, 4196), (64, 4863)])
+def test_long_scans_equal_their_twin(source: bytes, start: int, stop: int) -> None:
+    """Long enough for lanes of full width, and a rest."""
+    assert scan(source, start, stop) == twin(source, start, stop)
+
+
+@pytest.mark.parametrize("source", SOURCES)
 def test_anchors_are_of_the_content(source: bytes) -> None:
     """The same bytes elsewhere have the same anchors."""
     moved = scan(NOISE[:333] + source[:20_000], 333 + 64, 20_333, 4096)
