@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,10 +37,11 @@ class Sysctls:
         return sorted(differing)
 
     def restore(self) -> None:
-        """Put back what was there before the first `ensure`."""
-        for name, value in self._before().items():
-            if name in self._wanted:
-                self._file(name).write_text(value)
+        """Put back what was there before the first `ensure`: all that can be, also when one cannot."""
+        with contextlib.ExitStack() as stack:
+            for name, value in self._before().items():
+                if name in self._wanted:
+                    stack.callback(self._file(name).write_text, value)
         self._memory.unlink(missing_ok=True)
 
     def _remember(self, differing: Mapping[str, str]) -> None:

@@ -46,10 +46,15 @@ def pair(lab: Lab) -> Iterator[Pair]:
 @pytest.fixture
 def box(pair: Pair) -> Box:
     """A box whose control plane runs alone, without supervisor and data plane."""
-    for name in ("run", "state"):
-        (pair.branch.directory / name).mkdir()
+    make_directories(pair.branch)
     start(pair.branch)
     return pair.branch
+
+
+def make_directories(box: Box) -> None:
+    """As the supervisor would."""
+    for name in ("run", "state"):
+        (box.directory / name).mkdir()
 
 
 def eventually(condition: Callable[[], bool], what: str, within: float = 15.0) -> None:
@@ -77,8 +82,7 @@ def kinds(box: Box) -> list[str]:
 def test_it_is_all_there_and_all_gone(lab: Lab, pair: Pair) -> None:
     lab.branch.sysctl("net.ipv4.tcp_early_demux", 1)
     before = kernel(lab.branch)
-    for name in ("run", "state"):
-        (pair.branch.directory / name).mkdir()
+    make_directories(pair.branch)
     process = start(pair.branch)
     during = kernel(lab.branch)
     assert "table inet branchline_fate" in during["tables"]
@@ -104,8 +108,7 @@ def test_a_foreign_flush_is_put_right_and_said(lab: Lab, box: Box) -> None:
 def test_a_killed_control_leaves_the_kernel_and_the_next_one_finds_it(lab: Lab, pair: Pair) -> None:
     lab.branch.sysctl("net.ipv4.tcp_early_demux", 1)
     before = kernel(lab.branch)
-    for name in ("run", "state"):
-        (pair.branch.directory / name).mkdir()
+    make_directories(pair.branch)
     process = start(pair.branch)
     pair.branch.call("bypass", on=True, peer="dc")
     during = kernel(lab.branch)
@@ -124,8 +127,7 @@ def test_a_control_that_cannot_start_leaves_the_kernel_as_it_found_it(lab: Lab, 
     lab.branch.sysctl("net.ipv4.tcp_early_demux", 1)
     before = kernel(lab.branch)
     box = pair.branch
-    for name in ("run", "state"):
-        (box.directory / name).mkdir()
+    make_directories(box)
     obstacle = box.run_dir / "sysctls.json.new"
     obstacle.mkdir()
     argv = [sys.executable, "-m", "appliance.control", str(box.config)]

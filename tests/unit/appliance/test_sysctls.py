@@ -37,6 +37,24 @@ def test_only_what_differs_is_touched_and_put_back(root: Path, tmp_path: Path) -
     assert forward(root) == "0"
 
 
+def test_one_that_cannot_be_put_back_keeps_no_other_from_it(root: Path, tmp_path: Path) -> None:
+    (root / "net" / "ipv4" / "tcp_early_demux").write_text("1")
+    for stuck, other in (("ip_forward", "tcp_early_demux"), ("tcp_early_demux", "ip_forward")):
+        sysctls = Sysctls(WANTED, tmp_path / "memory", root)
+        sysctls.ensure()
+        setting = root / "net" / "ipv4" / stuck
+        before = setting.read_text()
+        setting.unlink()
+        setting.mkdir()
+        with pytest.raises(IsADirectoryError):
+            sysctls.restore()
+        assert (root / "net" / "ipv4" / other).read_text() != WANTED[f"net.ipv4.{other}"]
+        assert (tmp_path / "memory").exists(), "for another try"
+        setting.rmdir()
+        setting.write_text(before)
+        sysctls.restore()
+
+
 def test_a_process_that_comes_after_a_crash_knows_what_was_before(root: Path, tmp_path: Path) -> None:
     Sysctls(WANTED, tmp_path / "memory", root).ensure()
     after = Sysctls(WANTED, tmp_path / "memory", root)
