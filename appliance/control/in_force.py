@@ -17,8 +17,6 @@ from appliance.intercept.specs import BoxSpec
 from appliance.rpc import Params, RpcError
 from appliance.rpc_asyncio import AsyncHandler, Connection
 
-_UNCHANGED = {"bad_request", "refused", "not_found"}  # kinds of a refusal that has changed nothing
-
 Emit = Callable[[str, Severity, str, dict[str, Any]], None]
 
 
@@ -120,7 +118,7 @@ class InForce:
         try:
             told = await self._say("reload", {"config": to_dict(wanted)})
         except RpcError as error:
-            await self._take_back(tell=error.kind not in _UNCHANGED)
+            await self._take_back(tell=error.kind != "refused")  # any other end may have left it half way
             raise RpcError("refused", f"the data plane refused it: {error}") from None
         try:
             write_accepted(wanted)
