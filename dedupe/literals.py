@@ -18,7 +18,7 @@ from dedupe.window import (
 
 
 class Effort(enum.IntEnum):
-    """How much CPU the literals are worth: none, LZ4 (the CPU is short), zstd -1, zstd -3 (the link is short)."""
+    """How much CPU the literals are worth: none, LZ4 (the CPU is short), zstd -1, zstd -5 (the link is short)."""
 
     RAW = 0
     FAST = 1
@@ -39,9 +39,9 @@ class Coding(enum.IntEnum):
 
 LEAST = 48  # fewer literals are not worth a try
 SAMPLE = 8192
-EARNED = 64 * 1024  # literals of a flow before it gets a stream, which costs 2 MB
+EARNED = 64 * 1024  # literals of a flow before it gets a stream, which costs 3 MB
 FRAME_LOG = 18
-LEVELS = {Effort.DEFAULT: 1, Effort.DENSE: 3}  # zstd's
+LEVELS = {Effort.DEFAULT: 1, Effort.DENSE: 5}  # zstd's
 
 
 class LiteralEncoder:

@@ -8,14 +8,17 @@ import zstandard
 
 WINDOW_LOG = 20
 MOST_WINDOWS = 32  # live at one time in one direction of a session; part of the format
+# A greedy search cut short: what level 5 finds less 1 to 3 %, in the time of level 4.
+_TUNED = {5: {"search_log": 2, "hash_log": 18}}
 _FORMAT = zstandard.FORMAT_ZSTD1_MAGICLESS
 
 
 def compressor(window_log: int, level: int) -> zstandard.ZstdCompressor:
-    """A context like `zstd -LEVEL`, without magic number, content size and checksum in its frames."""
+    """A context much like `zstd -LEVEL`, without magic number, content size and checksum in its frames."""
     parameters = zstandard.ZstdCompressionParameters.from_level(
         level,
         window_log=window_log,
+        **_TUNED.get(level, {}),
         format=_FORMAT,
         write_content_size=False,
         write_checksum=False,
