@@ -6,8 +6,10 @@ Started by the supervisor (or systemd) as `branchline-data`; `main` is the whole
 from __future__ import annotations
 
 import dataclasses
+import errno
 import gc
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -39,10 +41,12 @@ from appliance.notify import Notifier
 from appliance.peer import Peer
 from appliance.rpc import RpcError
 from appliance.rpc_loop import RpcServer
+from appliance.teller import Teller
 
 HEARTBEAT_S = 0.15  # of the interception table: it lets new flows pass when four are missing
 TABLE_CHECK_S = 2.0
 SHORT_S = 1.0
+SPARE_DESCRIPTORS = 256  # for everything that is no flow
 PREPARE = 16 << 20  # bytes of each log made ready when a peer comes up,
 PREPARED_PEERS = 4  # on a box that has so many at most: a hub's memory goes to whoever sends
 SWITCH_S = 0.0005  # a thread that holds the GIL delays the loop by at most this
@@ -55,12 +59,16 @@ class DataPlane:
         self.loop = Loop()
         self.worker = Worker(self.loop, "codec")
         self._spare_time = Worker(self.loop, "spare time")
-        self.buffers = Buffers()
+        self.buffers = Buffers(int(config.limits.memory))
         self.config = config
         self.incarnation = secrets.randbits(53)  # JSON numbers are exact up to there
         self.began = time.time()
         self.flows_accepted = 0
         self._notifier = notifier
+        self._teller = Teller(self._publish, self.loop.clock)
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self._most = max(1, hard - SPARE_DESCRIPTORS)  # flows that descriptors allow
         self._identity = identity.load_identity(Path(config.box.key))
         self._bypass = Bypass.load(Path(config.box.state_dir))
         self._peers: dict[str, Peer] = {}
@@ -98,13 +106,14 @@ class DataPlane:
     @property
     def full(self) -> bool:
         """As many flows are open, over all peers, as the configuration allows."""
-        return sum(len(peer.flows) for peer in self._peers.values()) >= self.config.limits.flows
+        return sum(len(peer.flows) for peer in self._peers.values()) >= min(
+            self.config.limits.flows, self._most
+        )
 
     def emit(self, kind: str, severity: Severity, subject: str, text: str, evidence: dict[str, Any]) -> None:
-        event = Event(
-            time=time.time(), kind=kind, severity=severity, subject=subject, text=text, evidence=evidence
-        )
-        print(event.line(), file=sys.stderr, flush=True)  # noqa: T201 - the supervisor's log
+        self._teller.tell(kind, severity, subject, text, evidence)
+
+    def _publish(self, event: Event) -> None:
         if self._rpc is not None:
             self._rpc.publish(event)
 
@@ -126,18 +135,15 @@ class DataPlane:
         if error is not None:
             self.emit("cache.memory", "error", self.id, f"memory for the chunk cache: {error}", {})
 
-    def refuse(self, server: Address) -> None:
+    def refuse(self, server: Address, reason: str = "could not be reached") -> None:
+        host, port = server
         try:
-            seconds = self._interception.refuse(*server)
+            seconds = self._interception.refuse(host, port)
         except NftError as error:
-            self.emit(
-                "intercept.failed", "error", server[0], f"the kernel did not note a refusal: {error}", {}
-            )
+            self.emit("intercept.failed", "error", host, f"the kernel did not note a refusal: {error}", {})
             return
-        text = (
-            f"{server[0]} port {server[1]} could not be reached; its flows pass through for {seconds:.0f} s"
-        )
-        self.emit("flow.failed", "info", server[0], text, {"port": server[1], "seconds": seconds})
+        text = f"{host} port {port}: {reason}; its flows pass through for {seconds:.0f} s"
+        self.emit("flow.failed", "info", host, text, {"port": port, "seconds": seconds})
 
     def all_flows(self) -> Iterator[Flow]:
         for peer in self._peers.values():
@@ -169,7 +175,10 @@ class DataPlane:
             "bypass": self._rpc_bypass,
         }
         self._rpc = RpcServer(self.loop, run_dir / "data.sock", handlers)
-        self._receive()
+        self._reception = Reception(
+            self.loop, self._adopt, self._report_refusal, self.config.limits.handshakes
+        )
+        self._reception.listen(_endpoints(self.config))
         self._stale = StaleTuples()
         self.loop.register(self._stale.fileno(), READ, self._stale_tuples)
         self._interception.open()
@@ -215,14 +224,6 @@ class DataPlane:
         self._unlisten(peer_id)
         self._peers.pop(peer_id).close(reason)
         del self._policies[peer_id]
-
-    def _receive(self) -> None:
-        """Listens for lanes where the configuration says. OSError when an endpoint cannot be bound."""
-        if self._reception is not None:
-            self._reception.close()
-        endpoints = tuple((end.host, end.port) for end in self.config.box.listen)
-        most = self.config.limits.handshakes
-        self._reception = Reception(self.loop, endpoints, self._adopt, self._report_refusal, most)
 
     def _trust(self) -> None:
         """Lets exactly the configured peers through TLS."""
@@ -280,12 +281,15 @@ class DataPlane:
             self.emit("intercept.failed", "error", peer.id, text, {})
             return
         for accepted in waiting:
-            if self.full:
-                self._interception.refuse(*accepted.server)
+            try:
+                if self.full:
+                    raise OSError(errno.EMFILE, "as many flows are open as the limits allow")
+                peer.accept(accepted.sock, accepted.client, accepted.server, rules.match(accepted.server))
+            except OSError as error:
+                self.refuse(accepted.server, error.strerror or str(error))
                 accepted.sock.close()
-                continue
-            self.flows_accepted += 1
-            peer.accept(accepted.sock, accepted.client, accepted.server, rules.match(accepted.server))
+            else:
+                self.flows_accepted += 1
 
     def _try_again(self, peer: Peer) -> None:
         self._short.discard(peer.id)
@@ -315,8 +319,12 @@ class DataPlane:
 
     def _stale_tuples(self, _events: int) -> None:
         assert self._stale is not None
-        for stale in self._stale.read():
-            self._stale.destroy(stale)
+        try:
+            for stale in self._stale.read():
+                self._stale.destroy(stale)
+        except OSError as error:
+            text = f"a connection that is in a client's way could not be removed: {error.strerror}"
+            self.emit("intercept.failed", "error", self.id, text, {})
 
     def _beat(self) -> None:
         """The dead man's handle: through the codec's thread and the loop, then into the kernel."""
@@ -394,22 +402,22 @@ class DataPlane:
             raise RpcError(
                 "refused", f"{', '.join(change.restart)} can only be changed by a restart of the data plane"
             )
-        replaced = change.peers_replaced | {
-            peer_id
-            for peer_id in self._peers.keys() - change.peers_removed
-            if policy.domains(config, peer_id) != policy.domains(self.config, peer_id)
-        }
-        for peer_id in (change.peers_removed | replaced) & self._peers.keys():
+        assert self._reception is not None
+        try:
+            self._reception.listen(_endpoints(config))  # what can fail comes first: then nothing has changed
+        except OSError as error:
+            raise RpcError("refused", str(error)) from error
+        for peer_id in (change.peers_removed | change.peers_replaced) & self._peers.keys():
             self._drop_peer(peer_id, "the configuration has changed")
         self.config = config
-        if "listen" in change.box:
-            self._receive()
         self._trust()
-        for peer_id in sorted(change.peers_added | replaced):
+        for peer_id in sorted(change.peers_added | change.peers_replaced):
             self._add_peer(peer_id)
         for peer_id, peer in self._peers.items():
             self._policies[peer_id] = policy.Policy(config, peer_id)
-            peer.config = config.peer(peer_id) or peer.config
+            peer.configure(config.peer(peer_id) or peer.config, policy.domains(config, peer_id))
+            peer.attachment.heartbeat = self.heartbeat
+        self.buffers.limit = int(config.limits.memory)
         self._update_now()
         return {"changed": change.describe()}
 
@@ -417,6 +425,10 @@ class DataPlane:
         self._bypass = Bypass.from_dict(params)
         self._update_now()
         return {"bypass": self._bypass.describe()}
+
+
+def _endpoints(config: Config) -> tuple[Address, ...]:
+    return tuple((end.host, end.port) for end in config.box.listen)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -429,7 +441,7 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
-    except (OSError, NftError, ssl.SSLError) as error:
+    except (OSError, ValueError, NftError, ssl.SSLError) as error:
         print(f"branchline-data: {error}", file=sys.stderr)  # noqa: T201
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -7,6 +7,7 @@ twice the connections per second that asyncio with uvloop did in the same measur
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import select
@@ -18,8 +19,6 @@ from typing import Any
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
-ERROR = select.EPOLLERR
-HANGUP = select.EPOLLHUP
 
 Callback = Callable[[int], None]
 
@@ -46,14 +45,13 @@ class Loop:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.now = clock()  # refreshed once per round
-        self.late = 0.0  # how long the last round kept the next one waiting, seconds
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callback] = {}
+        self._fresh: set[int] = set()  # registered in this round: an event fetched before is somebody else's
         self._timers: list[Timer] = []
         self._ending: deque[Callable[[], None]] = deque()
         self._posted: deque[Callable[[], None]] = deque()
         self._running = False
-        self._thread = 0
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.register(self._wake, READ, self._woken)
 
@@ -61,14 +59,16 @@ class Loop:
         """Calls `callback(events)` when any of `events` (or an error, or a hang-up) is there; level-triggered."""
         self._epoll.register(fd, events)
         self._callbacks[fd] = callback
+        self._fresh.add(fd)
 
     def modify(self, fd: int, events: int) -> None:
         self._epoll.modify(fd, events)
 
     def unregister(self, fd: int) -> None:
-        """Forgets `fd`; events of it that this round has already fetched are dropped."""
+        """Forgets `fd`, closed or not; events of it that this round has already fetched are dropped."""
         if self._callbacks.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(fd)
 
     def call_later(self, delay: float, call: Callable[[], None]) -> Timer:
         timer = Timer(self.clock() + delay, call)
@@ -80,9 +80,9 @@ class Loop:
         self._ending.append(call)
 
     def call_threadsafe(self, call: Callable[[], None]) -> None:
+        """Calls in the loop's thread; also for signal handlers."""
         self._posted.append(call)
-        if threading.get_ident() != self._thread:
-            os.eventfd_write(self._wake, 1)
+        os.eventfd_write(self._wake, 1)
 
     def stop(self) -> None:
         self._running = False
@@ -90,7 +90,6 @@ class Loop:
     def run(self) -> None:
         """Runs rounds until `stop`."""
         self._running = True
-        self._thread = threading.get_ident()
         while self._running:
             self.round()
 
@@ -102,24 +101,22 @@ class Loop:
             if self._timers:
                 timeout = max(0.0, self._timers[0].due - self.clock())
         events = self._epoll.poll(timeout, 256)
-        started = self.now = self.clock()
-        callbacks = self._callbacks
+        self.now = self.clock()
+        callbacks, fresh = self._callbacks, self._fresh
+        fresh.clear()
         for fd, mask in events:
             callback = callbacks.get(fd)
-            if callback is not None:
+            if callback is not None and fd not in fresh:
                 callback(mask)
-        timers = self._timers
-        while timers and timers[0].due <= started:
+        timers, now = self._timers, self.now
+        while timers and timers[0].due <= now:
             call = heapq.heappop(timers).call
             if call is not None:
                 call()
-        posted = self._posted
-        while posted:
-            posted.popleft()()
-        ending = self._ending
-        while ending:
-            ending.popleft()()
-        self.late = self.clock() - started
+        # What these ask for anew belongs to the next round, or one busy lane would keep all others waiting.
+        for queue in (self._posted, self._ending):
+            for _ in range(len(queue)):
+                queue.popleft()()
 
     def close(self) -> None:
         self._epoll.close()

@@ -35,10 +35,15 @@ if TYPE_CHECKING:
 
 ACK_S = 0.04  # an acknowledgement waits this long for more to acknowledge,
 ACK_ALONG = 8  # or for so many frames; then the next message takes it along
-EXPRESS_HELD = 8 << 20  # bytes of unacknowledged messages at which flows wait
+EXPRESS_HELD = 8 << 20  # bytes of unacknowledged messages at which flows take the bulk session instead
 CROWD, CROWD_S = 20, 0.1  # so many opens in such a time
 YOUNG_S = 0.25  # a flow that has just been opened; later ones are somebody's conversation
 FAR_S = 0.002  # a round trip beside which compressing a message well takes no time
+MOST_HELD = 4 * EXPRESS_HELD  # bytes of messages that a peer may leave unacknowledged
+MOST_HELD_FRAMES = 200_000
+MOST_BAD_BLOCKS = (
+    256  # in a row; a log that differs is refused block by block until the NAKs have told the peer
+)
 MOST_DOMAINS = 8  # cache domains that one peer may use
 
 
@@ -84,15 +89,18 @@ class Crowd:
     """Whether flows are being opened so fast that their small frames should travel together."""
 
     def __init__(self) -> None:
-        self.crowded = False
+        self._dense = False
         self._began = -CROWD_S
         self._count = 0
 
     def enter(self, now: float) -> None:
         if now - self._began >= CROWD_S:
-            self.crowded = self._count >= CROWD and now - self._began < 2 * CROWD_S
+            self._dense = self._count >= CROWD and now - self._began < 2 * CROWD_S
             self._began, self._count = now, 0
         self._count += 1
+
+    def at(self, now: float) -> bool:
+        return self._dense and now - self._began < 2 * CROWD_S
 
 
 class Peer:
@@ -118,6 +126,7 @@ class Peer:
         }
         self._agreed: frozenset[int] = frozenset()  # domains that both boxes have
         self._express: Sender[bytes] = Sender()
+        self._overdue = False
         self._received = {role: Receiver() for role in Role}
         self._ack_timers: dict[Role, Timer] = {}
         self._bulk = BulkSender(self)
@@ -125,8 +134,16 @@ class Peer:
         self._crowd = Crowd()
         self._next_stream = 0 if dial else 1
         self._opened_by_peer = -1
+        self._bad_in_a_row = 0
         self._credit = FIRST_CREDIT
         self._expiry: Timer | None = None
+
+    def configure(self, config: PeerConfig, domains: frozenset[int]) -> None:
+        """Takes over what may change while flows go on. A new cache domain is used from the next association on."""
+        self.config = config
+        for domain in sorted({0, *domains} - self._caches.keys()):
+            if len(self._caches) < MOST_DOMAINS:
+                self._caches[domain] = dedupe.Cache(capacity=int(config.cache))
 
     @property
     def rtt(self) -> float:
@@ -149,7 +166,6 @@ class Peer:
         domain, store = self._treatment(rule.domain, rule.store)
         self._crowd.enter(self.loop.now)
         opening = frames.open_stream(Open(stream, client, server, domain, store))
-        self._send(opening, patient=self._crowd.crowded)
         self.flows[stream] = Flow(
             self,
             sock,
@@ -163,6 +179,7 @@ class Peer:
             store=store,
             rule=rule.name,
         )
+        self._send(opening, patient=self._crowd.at(self.loop.now))
 
     def _treatment(self, domain: int, store: bool) -> tuple[int, bool]:
         """A flow whose domain only one box has is compressed, and neither stored nor compared with anything."""
@@ -172,7 +189,7 @@ class Peer:
 
     @property
     def congested(self) -> bool:
-        """So many messages are unacknowledged that no flow should send more."""
+        """So many messages are unacknowledged that flows take the bulk session instead."""
         return self._express.held_bytes > EXPRESS_HELD
 
     def flow_message(self, flow: Flow, offset: int, flags: int, data: bytes) -> None:
@@ -180,13 +197,13 @@ class Peer:
             flow.stream, offset, flags, dedupe.pack(data, dense=self.rtt > FAR_S) if data else b""
         )
         flow.wan_out += len(frame)
-        self._send(frame, patient=self._crowd.crowded and self.loop.now - flow.began < YOUNG_S)
+        self._send(frame, patient=self._crowd.at(self.loop.now) and self.loop.now - flow.began < YOUNG_S)
 
     def flow_bulk(self, flow: Flow) -> None:
         self._bulk.offer(flow)
 
     def flow_credit(self, flow: Flow, credit: int) -> None:
-        self._send(frames.credit(flow.stream, credit), patient=self._crowd.crowded)
+        self._send(frames.credit(flow.stream, credit), patient=self._crowd.at(self.loop.now))
 
     def flow_refused(self, flow: Flow, number: int) -> None:
         self._send(frames.failed(flow.stream, number))
@@ -195,8 +212,9 @@ class Peer:
     def flow_finished(self, flow: Flow) -> None:
         self._forget(flow, "flows")
 
-    def flow_aborted(self, flow: Flow) -> None:
-        self._send(frames.reset(flow.stream))
+    def flow_aborted(self, flow: Flow, tell: bool) -> None:
+        if tell:
+            self._send(frames.reset(flow.stream))
         self._forget(flow, "aborted")
 
     def _forget(self, flow: Flow, outcome: str) -> None:
@@ -209,6 +227,11 @@ class Peer:
 
     def _send(self, frame: bytes, *, patient: bool = False) -> None:
         self._express.push(frame)
+        held = self._express.sent - self._express.acknowledged
+        if (held > MOST_HELD_FRAMES or self._express.held_bytes > MOST_HELD) and not self._overdue:
+            self._overdue = True
+            reason = f"{held} messages are not acknowledged"
+            self.loop.at_end(lambda: self.attachment.restart(reason))
         lane = self.attachment.lanes.get(Role.EXPRESS)
         if lane is not None:
             received = self._received[Role.EXPRESS]
@@ -255,8 +278,8 @@ class Peer:
         self.worker.drain()  # a block in the codec's hands belongs to the old logs
         for flow in list(self.flows.values()):
             flow.abort(reason, tell=False)
-            self._forget(flow, "aborted")
         self._express = Sender()
+        self._overdue = False
         self._received = {role: Receiver() for role in Role}
         self._bulk.reset()
         self._blocks.reset()
@@ -284,19 +307,19 @@ class Peer:
         self._bulk.pump()
 
     def take(self, role: Role, kind: int, body: bytes) -> None:
-        if kind == Kind.ACK:
-            received = frames.read_numbers(body, 1)[0]
-            if role is Role.BULK:
-                self._bulk.acknowledge(received)
-            else:
-                self._express.acknowledge(received)
-            return
         if role is Role.BULK:
             self._blocks.take(kind, body)
+        elif kind == Kind.ACK:
+            self._express.acknowledge(frames.read_numbers(body, 1)[0])
         else:
             self._frame(kind, body)
             self._took(role, len(body))
-        self._received[role].arrived += 1  # not what is refused: it may come again, whole
+        if kind != Kind.ACK:
+            self._received[role].arrived += 1  # not what is refused: it may come again, whole
+
+    def progress(self) -> int:
+        """Session frames that have arrived in this association."""
+        return sum(received.arrived for received in self._received.values())
 
     def _took(self, role: Role, work: int) -> None:
         received = self._received[role]
@@ -337,7 +360,6 @@ class Peer:
             flow = self.flows.get(frames.read_numbers(body, 1)[0])
             if flow is not None:
                 flow.abort("the peer's end host broke it off", tell=False)
-                self._forget(flow, "aborted")
         elif kind == Kind.FAILED:
             self._failed(*frames.read_numbers(body, 2))
         else:
@@ -405,7 +427,6 @@ class Peer:
         # First the set that lets the retry through, then the RST that causes the retry.
         self.box.refuse(flow.server)
         flow.abort(f"the far side could not connect (error {number})", tell=False)
-        self._forget(flow, "aborted")
 
     # What the bulk session asks of its owner.
 
@@ -417,10 +438,10 @@ class Peer:
     def deliver(self, flow: Flow, offset: int, data: bytes | memoryview, fin: bool) -> None:
         """Hands bytes to a flow; the slowest reader is given up when the box has no memory left for them all."""
         flow.deliver(offset, data, fin)
-        if self.buffers.unread > self.box.limits.memory:
+        if self.buffers.unread > self.buffers.limit // 2:
             slowest = max(self.box.all_flows(), key=lambda flow: flow.unread)
             text = f"{slowest.client[0]} does not read {slowest.unread} bytes of {slowest.server[0]}; flow broken off"
-            self.box.emit("flow.memory", "warning", self.id, text, {"limit": int(self.box.limits.memory)})
+            self.box.emit("flow.memory", "warning", self.id, text, {"limit": self.buffers.limit})
             slowest.abort("memory is short and its end host does not read")
 
     def bulk_lane(self) -> Lane | None:
@@ -430,26 +451,37 @@ class Peer:
         return self.flows.get(stream)
 
     def bulk_frame(self, kind: int, body: bytes) -> None:
+        if kind == Kind.ACK:
+            self._bulk.acknowledge(frames.read_numbers(body, 1)[0])
+            return
         if kind != Kind.NAK:
             raise ProtocolError(f"{Kind(kind).name} does not belong to the bulk session")
-        flow = self._bulk.rejected(frames.read_numbers(body, 1)[0])
-        if flow is not None:
-            self.box.emit(
-                "flow.undecodable", "error", self.id, f"the peer could not decode stream {flow.stream}", {}
-            )
-            flow.abort("the peer could not decode it")
+        self._bulk.rejected(frames.read_numbers(body, 1)[0])
+        self._took(Role.BULK, 0)
+
+    def bulk_give_up(self, flow: Flow) -> None:
+        text = f"the peer cannot decode what {flow.server[0]} and {flow.client[0]} say; flow broken off"
+        self.box.emit("flow.undecodable", "error", self.id, text, {"stream": flow.stream})
+        if flow.closed:
+            self._send(frames.reset(flow.stream))  # it has ended in good order here, and never will there
+        flow.abort("the peer could not decode it")
 
     def bulk_took(self, work: int) -> None:
+        if work:
+            self._bad_in_a_row = 0
         self._took(Role.BULK, work)
 
     def bulk_violation(self, reason: str) -> None:
-        lane = self.bulk_lane()
-        if lane is not None:
-            lane.close(f"protocol: {reason}")
+        """A frame that had waited for its turn was refused: it cannot be asked for again."""
+        self.warn("lane.protocol", f"association ended: {reason}", {})
+        self.attachment.restart(f"protocol: {reason}")
 
     def bad_block(self, reason: str) -> None:
         number = self._received[Role.BULK].received
         self.bad_blocks += 1
+        self._bad_in_a_row += 1
+        if self._bad_in_a_row > MOST_BAD_BLOCKS:
+            raise ProtocolError(f"{MOST_BAD_BLOCKS} blocks in a row cannot be decoded: {reason}")
         self.box.emit(
             "codec.bad_block", "error", self.id, f"a block of peer {self.id} was not accepted: {reason}", {}
         )

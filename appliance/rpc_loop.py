@@ -8,9 +8,12 @@ import socket
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from appliance.loop import READ, Loop, mask
-from appliance.rpc import Handler, Request, ServerSide, encode_event
+from appliance.rpc import Handler, Request, RpcError, ServerSide, encode_event
 
 MISSED = 200  # events kept for the first one who subscribes
 MOST_OUTPUT = 8 << 20  # bytes that a slow reader may let pile up before it is dropped
@@ -22,7 +25,7 @@ class RpcServer:
     def __init__(self, loop: Loop, path: Path, handlers: Mapping[str, Handler]) -> None:
         self._loop = loop
         self._path = path
-        self._handlers = dict(handlers)
+        self._handlers = {method: _guarded(handler) for method, handler in handlers.items()}
         self._missed: deque[bytes] = deque(maxlen=MISSED)
         self._connections: set[_Connection] = set()
         with contextlib.suppress(FileNotFoundError):
@@ -54,11 +57,23 @@ class RpcServer:
             self._path.unlink()
 
     def _accept(self, _events: int) -> None:
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # gone again, or no descriptor left: whoever asks will ask again
             sock, _ = self._listener.accept()
             self._connections.add(
                 _Connection(self._loop, sock, self._handlers, self._connections, self._missed)
             )
+
+
+def _guarded(handler: Handler) -> Handler:
+    """Parameters that a handler cannot use are the asker's mistake, not this process's end."""
+
+    def call(params: dict[str, Any]) -> Any:
+        try:
+            return handler(params)
+        except (ValueError, TypeError, LookupError, msgspec.MsgspecError) as error:
+            raise RpcError("bad_request", f"{type(error).__name__}: {error}") from error
+
+    return call
 
 
 class _Connection:

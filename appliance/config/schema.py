@@ -109,7 +109,7 @@ class Peer(_Section, frozen=True):
             "Chunk cache for each direction of this peer's traffic.",
             unit="bytes",
             at_least=2**20,
-            at_most=2**44,
+            at_most=2**39,
         ),
     ] = Size(512 * 2**20)
     optimise: Annotated[bool, _is("`false`: flows to this peer pass through; lanes stay open.")] = True

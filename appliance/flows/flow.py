@@ -22,6 +22,7 @@ from appliance.flows.stream import ReceiveHalf, SendHalf
 from appliance.lanes.frames import FIN, MAX_BLOCK, MAX_MESSAGE, Address
 from appliance.loop import READ, WRITE, Loop
 
+OVERTAKING = 256  # messages that may be ahead of a block; the receiver has to keep them all
 QUIET_S = 0.05  # a pause that begins a new turn
 READY_BLOCKS = 2  # full buffers that may wait for the encoder
 READS = 4  # reads of one flow before others have their turn
@@ -52,7 +53,7 @@ class Carrier(Protocol):
 
     def flow_finished(self, flow: Flow) -> None: ...
 
-    def flow_aborted(self, flow: Flow) -> None: ...
+    def flow_aborted(self, flow: Flow, tell: bool) -> None: ...
 
 
 class Flow:
@@ -86,6 +87,9 @@ class Flow:
         self.lan_in = self.lan_out = self.wan_in = self.wan_out = 0
         self.queued = False  # waits in the scheduler
         self.cut_at = 0.0  # when its last block was taken
+        self.blocks = 0  # that the peer has not acknowledged
+        self._starved = False  # waits for a buffer
+        self._overtaking = 0  # messages sent since, which may arrive before them
         self.sender = SendHalf(credit[0])
         self.receiver = ReceiveHalf(credit[1], window)
         self.unread = 0  # bytes from the peer that wait for the end host
@@ -138,6 +142,8 @@ class Flow:
 
     def block_sent(self) -> None:
         """The block that was taken last is on its way: reading may go on."""
+        if self.blocks == 1:
+            self._overtaking = 0
         if not self.closed:
             self._interest()
             self._finish_if_done()
@@ -165,8 +171,7 @@ class Flow:
             return
         self.reason = reason
         self._close()
-        if tell:
-            self.carrier.flow_aborted(self)
+        self.carrier.flow_aborted(self, tell)
 
     def _ready(self, events: int) -> None:
         if events == READ and self._mask & READ:
@@ -222,6 +227,7 @@ class Flow:
             and not self._filled
             and not self._full
             and not carrier.congested
+            and self._overtaking < OVERTAKING
             and not self._message()
         ):
             return
@@ -229,8 +235,9 @@ class Flow:
             room = min(self.sender.room - self.pending, MAX_BLOCK - self._filled)
             if room <= 0 or len(self._full) >= READY_BLOCKS:
                 break
-            if self._buffer is None:
-                self._buffer = carrier.buffers.take()
+            if self._buffer is None and not self._take_buffer():
+                break
+            assert self._buffer is not None
             try:
                 count = self._sock.recv_into(memoryview(self._buffer)[self._filled :], room)
             except BlockingIOError:
@@ -260,7 +267,9 @@ class Flow:
     def _message(self) -> bool:
         """Reads what may be a message, and sends it as one; whether more is waiting, which makes it bulk."""
         sender = self.sender
-        room = min(sender.credit - sender.offset, MAX_MESSAGE + 1 - self._turn)
+        # One byte more than a message may have tells a long one apart; without a buffer for it, it goes in pieces.
+        buffers = self.carrier.buffers
+        room = min(sender.credit - sender.offset, MAX_MESSAGE + buffers.available - self._turn)
         if room <= 0:
             return True
         try:
@@ -279,12 +288,27 @@ class Flow:
         self.lan_in += count
         self._turn += count
         if self._turn > MAX_MESSAGE:
-            self._buffer = self.carrier.buffers.take()
+            self._take_buffer()
+            assert self._buffer is not None
             self._buffer[:count] = data
             self._filled = count
             return True
+        self._overtaking = self._overtaking + 1 if self.blocks else 0
         self.carrier.flow_message(self, sender.take(count), 0, data)
         return count == room
+
+    def _take_buffer(self) -> bool:
+        """Whether there is a buffer to read into; if not, reading goes on when another flow gives one back."""
+        self._buffer = self.carrier.buffers.take(self._buffer_free)
+        self._starved = self._buffer is None
+        return not self._starved
+
+    def _buffer_free(self) -> None:
+        self._starved = False
+        if not self.closed:
+            self._interest()
+        elif self._buffer is None:
+            self.carrier.buffers.pass_on()
 
     def _end_of_input(self) -> None:
         self._read_ended = True
@@ -334,6 +358,7 @@ class Flow:
     def _interest(self) -> None:
         reading = (
             not self._read_ended
+            and not self._starved
             and len(self._full) < READY_BLOCKS
             and self._filled < MAX_BLOCK
             and self.sender.room > self.pending

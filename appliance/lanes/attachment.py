@@ -11,7 +11,6 @@ import errno
 import os
 import socket
 import ssl
-from dataclasses import dataclass
 from typing import Protocol
 
 from appliance.lanes import frames
@@ -21,12 +20,15 @@ from appliance.lanes.link import Link, Outcome, Role
 from appliance.loop import Loop, Timer
 
 FIRST_RETRY_S = 0.2
-LAST_RETRY_S = 15.0
+LAST_RETRY_S = 5.0
 GREETING_S = 5.0
+LOST_HEARTBEATS = 16  # a lane that was silent for so long is given up: a NAT may have forgotten it
+STRANGE_LANES = 8  # of one peer that have not said HELLO
+MOST_BACKLOG = 1 << 20  # bytes at which a peer that does not read gets no answer to its PINGs
 VIOLATIONS = 3  # of the protocol in one association that end it
 SILENT_HEARTBEATS = 3
 FEATURES = ["lz4", "zstd", "resume"]
-_REFUSED = os.strerror(errno.ECONNREFUSED)
+_TOKEN = 0x3FFF_FFFF_FFFF
 
 
 class Sessions(Protocol):
@@ -48,13 +50,7 @@ class Sessions(Protocol):
 
     def warn(self, kind: str, text: str, evidence: dict[str, object]) -> None: ...
 
-
-@dataclass(frozen=True)
-class Greeting:
-    """What a box says of itself in every HELLO."""
-
-    box: str
-    prefixes: tuple[str, ...]
+    def progress(self) -> int: ...
 
 
 class Attachment:
@@ -81,16 +77,17 @@ class Attachment:
         self._sessions = sessions
         self._dial = dial
         self._context = context
-        self._heartbeat = heartbeat
+        self.heartbeat = heartbeat
         self._greeted: dict[Lane, Timer] = {}
         self._dialled: dict[Lane, Role] = {}
         self._retry: dict[Role, float] = dict.fromkeys(Role, FIRST_RETRY_S)
         self._retry_timers: dict[Role, Timer] = {}
         self._paths = dict.fromkeys(Role, 0)
-        self._heard = loop.now
         self._beat_due = loop.now
-        self._violations = 0
-        self._ping_now = False
+        self._violations = (0, -1)  # how many at this point of the association's progress
+        self._refusals = 0  # endpoints in a row that answered and refused
+        self._unreachable = False  # and said so
+        self._beats = 0
         self._tick: Timer | None = None
         self._closed = False
 
@@ -99,8 +96,8 @@ class Attachment:
         return self.state == "up"
 
     def start(self) -> None:
-        self._beat_due = self._loop.clock() + self._heartbeat
-        self._tick = self._loop.call_later(self._heartbeat, self._beat)
+        self._beat_due = self._loop.clock() + self.heartbeat
+        self._tick = self._loop.call_later(self.heartbeat, self._beat)
         if self._dial:
             for role in Role:
                 self._open(role)
@@ -139,15 +136,16 @@ class Attachment:
         self._expect_hello(lane)
 
     def lane_frame(self, lane: Lane, kind: int, body: bytes) -> None:
-        self._heard = self._loop.now
         if lane.role is None:
             self._greet(lane, kind, body)
         elif kind >= frames.FIRST_SESSION_KIND or kind == Kind.ACK:
             self._sessions.take(lane.role, kind, body)
         elif kind == Kind.PING:
-            lane.send(frames.pong(frames.read_numbers(body, 1)[0]))
+            token = frames.read_numbers(body, 1)[0]
+            if lane.backlog < MOST_BACKLOG:
+                lane.send(frames.pong(token))
         elif kind == Kind.PONG:
-            self._ponged(frames.read_numbers(body, 1)[0])
+            self._ponged(lane, frames.read_numbers(body, 1)[0])
         elif kind == Kind.BYE:
             lane.close(f"the peer said: {body.decode(errors='replace')}")
         else:
@@ -157,25 +155,45 @@ class Attachment:
         if lane.role is Role.BULK:
             self._sessions.drained()
 
+    def lane_faulty(self, lane: Lane, reason: str) -> None:
+        """The peer broke the protocol on a lane. The association may go on once; not when it stays at that point."""
+        self._sessions.warn("lane.protocol", f"lane closed: {reason}", {"remote": lane.remote})
+        count, at = self._violations
+        progress = self._sessions.progress()
+        self._violations = (count + 1 if at == progress else 1, progress)
+        lane.close(f"protocol: {reason}")
+        if self._violations[0] >= VIOLATIONS:
+            self.restart("the peer sends the same nonsense again and again")
+
     def lane_lost(self, lane: Lane, reason: str) -> None:
+        dialled = self._dialled.get(lane)
+        self._forget(lane)
+        self._judge(reason)
+        if dialled is None or self._closed:
+            return
+        self._not_reached(lane.error, reason, lane.remote)
+        self._retry_later(dialled)
+
+    def _not_reached(self, error: int, reason: str, remote: str) -> None:
+        if error == errno.ECONNREFUSED:
+            self._refusals += 1
+            if self._refusals >= len(self._dial):
+                # The host answers everywhere and nobody listens: the process that held our streams is gone.
+                self.expire(f"the peer's data plane is gone: {reason}")
+        if self.state == "connecting" and not self._unreachable:
+            self._unreachable = True
+            evidence: dict[str, object] = {"remote": remote}
+            self._sessions.warn("peer.unreachable", f"no lane yet: {reason}; trying on", evidence)
+
+    def _forget(self, lane: Lane) -> None:
         timer = self._greeted.pop(lane, None)
         if timer is not None:
             timer.cancel()
-        dialled = self._dialled.pop(lane, None)
-        self._count(lane)
+        self._dialled.pop(lane, None)
         if lane.role is not None and self.lanes.get(lane.role) is lane:
             del self.lanes[lane.role]
-        if reason.startswith("protocol:"):
-            self._sessions.warn("lane.protocol", f"lane closed: {reason}", {"remote": lane.remote})
-            self._violations += 1
-            if self._violations == VIOLATIONS:
-                self._restart("the peer sends the same nonsense again and again")
-        self._judge(reason)
-        if reason == _REFUSED:
-            # The host answers and nobody listens: the process that held our streams is gone.
-            self.expire(f"the peer's data plane is gone: {reason}")
-        if dialled is not None and not self._closed:
-            self._retry_later(dialled)
+        self.lost_bytes[0] += lane.bytes_in
+        self.lost_bytes[1] += lane.bytes_out
 
     # Greeting.
 
@@ -188,9 +206,10 @@ class Attachment:
         return hello
 
     def _expect_hello(self, lane: Lane) -> None:
-        self._greeted[lane] = self._loop.call_later(
-            GREETING_S, lambda: lane.close(f"protocol: no HELLO within {GREETING_S:.0f} s")
-        )
+        if len(self._greeted) >= STRANGE_LANES:
+            next(iter(self._greeted)).close("too many lanes without a HELLO")
+        late = f"no HELLO within {GREETING_S:.0f} s"
+        self._greeted[lane] = self._loop.call_later(GREETING_S, lambda: lane.close(late))
 
     def _greet(self, lane: Lane, kind: int, body: bytes) -> None:
         if kind == Kind.BYE:
@@ -208,28 +227,30 @@ class Attachment:
             lane.close(f"refused: {verdict.reason}")
             return
         if verdict.outcome is Outcome.RESTART:
-            self._restart(verdict.reason)
+            self.restart(verdict.reason)
             return
         self.hello = hello
         if verdict.outcome is Outcome.FRESH:
             if not self.link.dialler:
                 self._drop(list(self.lanes.values()), "a new association has begun")
-            self._violations = 0
-            self._sessions.begin(hello)
+            try:
+                self._sessions.begin(hello)
+            except ProtocolError:
+                self.link.begin_anew()  # it has not begun
+                raise
         self._attach(lane, Role(hello.role), hello)
 
     def _attach(self, lane: Lane, role: Role, hello: Hello) -> None:
-        self._greeted.pop(lane).cancel()
         try:
             again = self._sessions.resume(role, hello.received)
         except ProtocolError as error:
-            self._restart(f"protocol: {error}")
+            self.restart(f"the sessions do not fit: {error}")
             return
-        older = self.lanes.pop(role, None)
+        self._greeted.pop(lane).cancel()
+        older = self.lanes.get(role)
         if older is not None:
             older.close("replaced by a newer lane", tell=False)
-            self._dialled.pop(older, None)
-            self._count(older)
+            self._forget(older)
         lane.role = role
         lane.accept_frames(MAX_FRAME)
         self.lanes[role] = lane
@@ -238,11 +259,12 @@ class Attachment:
         for frame in again:
             lane.send(frame)
         self._retry[role] = FIRST_RETRY_S
+        self._refusals = 0
         self._judge("")
         if role is Role.BULK:
             self._sessions.drained()
 
-    def _restart(self, reason: str) -> None:
+    def restart(self, reason: str) -> None:
         """The association is over: its streams end in RST, and the next lanes begin another."""
         self.link.begin_anew()
         self._sessions.end(reason)
@@ -253,28 +275,17 @@ class Attachment:
 
     def expire(self, reason: str) -> None:
         """The peer has been away for too long: what was held for it is given up."""
-        if self.link.established and not self.lanes:
-            self.link.begin_anew()
-            self._sessions.end(reason)
+        if self.link.established and self.state != "up":
+            self.restart(reason)
 
     def _drop_all(self, reason: str) -> None:
         self._drop([*{*self.lanes.values(), *self._greeted, *self._dialled}], reason)
 
     def _drop(self, lanes: list[Lane], reason: str) -> None:
         for lane in lanes:
-            timer = self._greeted.pop(lane, None)
-            if timer is not None:
-                timer.cancel()
             lane.close(reason, tell=False)
-            self._dialled.pop(lane, None)
-            self._count(lane)
-            if lane.role is not None:
-                self.lanes.pop(lane.role, None)
+            self._forget(lane)
         self._judge(reason)
-
-    def _count(self, lane: Lane) -> None:
-        self.lost_bytes[0] += lane.bytes_in
-        self.lost_bytes[1] += lane.bytes_out
 
     # Dialling.
 
@@ -283,13 +294,19 @@ class Attachment:
             return
         host, port = self._dial[self._paths[role] % len(self._dial)]
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        except OSError as error:
+            self._judge(error.strerror or str(error))
+            self._retry_later(role)
+            return
         with contextlib.suppress(OSError):  # not every kernel has it, or lets us
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
         result = sock.connect_ex((host, port))
         if result not in (0, errno.EINPROGRESS):
             sock.close()
             self._judge(f"{os.strerror(result)}: {host} {port}")
+            self._not_reached(result, os.strerror(result), f"{host} {port}")
             self._retry_later(role)
             return
         lane = Lane(self._loop, sock, self._context, self, dialler=True, remote=f"{host} {port}")
@@ -309,26 +326,31 @@ class Attachment:
     def _beat(self) -> None:
         now = self._loop.clock()
         late = now - self._beat_due
-        self._beat_due = now + self._heartbeat / 2  # twice as often as pings, to notice silence soon
-        self._tick = self._loop.call_later(self._heartbeat / 2, self._beat)
-        if late > self._heartbeat:
-            # We were late ourselves: that is no silence of the peer.
-            self._heard = max(self._heard, now - self._heartbeat)
-        self._ping_now = not self._ping_now
-        express = self.lanes.get(Role.EXPRESS)
-        if self._ping_now and express is not None and not express.backlog:
-            express.send(frames.ping(int(now * 1e6) & 0x3FFF_FFFF_FFFF))
+        self._beat_due = now + self.heartbeat / 2  # twice as often as pings, to notice silence soon
+        self._tick = self._loop.call_later(self.heartbeat / 2, self._beat)
+        self._beats += 1
+        for role, lane in list(self.lanes.items()):
+            if late > self.heartbeat:
+                lane.heard = max(
+                    lane.heard, now - self.heartbeat
+                )  # we were late ourselves: that is no silence
+            # The bulk lane is asked rarely: it only has to be kept from being forgotten on the way.
+            if self._beats % (2 if role is Role.EXPRESS else 16) == 0 and not lane.backlog:
+                lane.send(frames.ping(int(now * 1e6) & _TOKEN))
+            if now - max(lane.heard, lane.taken_at) > LOST_HEARTBEATS * self.heartbeat * (1 + role):
+                lane.close(f"nothing came over the {role.name.lower()} lane for {now - lane.heard:.1f} s")
         self._judge("")
 
-    def _ponged(self, token: int) -> None:
-        sample = ((int(self._loop.clock() * 1e6) - token) & 0x3FFF_FFFF_FFFF) / 1e6
-        self.rtt = sample if not self.rtt else self.rtt + (sample - self.rtt) / 4
+    def _ponged(self, lane: Lane, token: int) -> None:
+        sample = ((int(self._loop.clock() * 1e6) - token) & _TOKEN) / 1e6
+        if lane.role is Role.EXPRESS:
+            self.rtt = sample if not self.rtt else self.rtt + (sample - self.rtt) / 4
 
     def _judge(self, reason: str) -> None:
-        silent = self._loop.clock() - self._heard
+        silent = self._loop.clock() - max((lane.heard for lane in self.lanes.values()), default=0.0)
         if len(self.lanes) < len(Role):
             state = "connecting" if self.state == "connecting" else "down"
-        elif silent > SILENT_HEARTBEATS * self._heartbeat:
+        elif silent > SILENT_HEARTBEATS * self.heartbeat:
             state, reason = "silent", f"nothing heard for {silent:.1f} s, though the lanes are open"
         else:
             state, reason = "up", ""
@@ -337,5 +359,6 @@ class Attachment:
                 self.reason = reason
             return
         self.state, self.since = state, self._loop.clock()
+        self._unreachable = self._unreachable and state != "up"
         self.reason = "" if state == "up" else reason or self.reason
         self._sessions.changed(state, self.reason)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
@@ -76,6 +76,8 @@ class BulkOwner(Protocol):
 
     def bad_block(self, reason: str) -> None: ...
 
+    def bulk_give_up(self, flow: Flow) -> None: ...
+
 
 class BulkSender:
     """Chooses, encodes and sends; everything that is under way is in `session`."""
@@ -84,7 +86,9 @@ class BulkSender:
         self._owner = owner
         self.session: Sender[Sent] = Sender()
         self._ready: list[tuple[int, int, Flow]] = []
+        self._again: deque[Sent] = deque()  # refused by the peer; their turn comes before any other
         self._order = count()
+        self._pumping = False
         self._encoding = False
         self._generation = 0
         self._windows: dict[int, dedupe.EncodeWindow] = {}
@@ -112,8 +116,17 @@ class BulkSender:
 
     def pump(self) -> None:
         """Encodes while lane, peer and log have room."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            self._pump()
+        finally:
+            self._pumping = False
+
+    def _pump(self) -> None:
         ready = self._ready
-        while ready and not self._encoding:
+        while not self._encoding:
             lane = self._owner.bulk_lane()
             if (
                 lane is None
@@ -122,13 +135,18 @@ class BulkSender:
                 or self._unacknowledged >= HELD_BLOCKS
             ):
                 return
+            if self._again:
+                self._repeat(self._again.popleft())
+                continue
+            if not ready:
+                return
             flow = ready[0][2]
             if flow.closed or not flow.pending:
                 heapq.heappop(ready)
                 flow.queued = False
                 continue
             cache = self._owner.cache(flow.domain)
-            if cache.room() < frames.MAX_BLOCK:
+            if flow.store and self._unacknowledged and cache.room() < frames.MAX_BLOCK:
                 return
             heapq.heappop(ready)
             flow.queued = False
@@ -143,6 +161,8 @@ class BulkSender:
         raw = memoryview(buffer)[:length]
         flags = (FIN if fin else 0) | flow.domain << _DOMAIN_SHIFT
         generation = self._generation
+        self._encoding = True
+        flow.blocks += 1
 
         def job() -> dedupe.Block:
             return cache.encode(raw, effort=effort, window=window, store=flow.store, literal=not flow.store)
@@ -157,18 +177,16 @@ class BulkSender:
             self._last_literal = block.literal
             self._send(Sent(flow, block, buffer, length, offset, flags, cache))
             flow.block_sent()
-            self.pump()
 
         if min(length, self._last_literal) >= THREAD_BYTES:
-            self._encoding = True
-            self._owner.worker.submit(job, done)
-            return
-        block = job()
-        self._last_literal = block.literal
-        self._send(Sent(flow, block, buffer, length, offset, flags, cache))
-        flow.block_sent()
-        if flow.pending and not flow.closed:
-            self.offer(flow)
+
+            def back(block: dedupe.Block | None, error: Exception | None) -> None:
+                done(block, error)
+                self.pump()
+
+            self._owner.worker.submit(job, back)
+        else:
+            done(job(), None)
 
     def _link_is_slow(self, lane: Lane) -> bool:
         """Whether a byte saved on the link is worth more than the time it takes to save it."""
@@ -197,35 +215,29 @@ class BulkSender:
             self._release(sent)
         self.pump()
 
-    def rejected(self, number: int) -> Flow | None:
-        """The peer could not decode frame `number`: its bytes go again as literals; returns a flow given up."""
+    def rejected(self, number: int) -> None:
+        """The peer could not decode frame `number`: its bytes go again as literals, in their turn."""
         sent = self.session.token(number)
         if sent is None or sent.rejected:
             raise ProtocolError(f"NAK of frame {number}, which is no block under way")
         sent.rejected = True
         sent.cache.reject(sent.block)
         self._windows.pop(sent.flow.stream, None)
-        if sent.flow.closed or sent.buffer is None:
-            return None
+        if sent.flow.reason or sent.buffer is None:
+            return  # broken off: nobody waits for these bytes
         if sent.tries == TRIES:
-            return sent.flow
-        raw = memoryview(sent.buffer)[: sent.length]
-        block = sent.cache.encode(
-            raw, effort=dedupe.Effort.RAW, window=None, store=sent.flow.store, literal=True
-        )
-        again = Sent(
-            sent.flow,
-            block,
-            sent.buffer,
-            sent.length,
-            sent.offset,
-            sent.flags,
-            sent.cache,
-            tries=sent.tries + 1,
-        )
+            self._owner.bulk_give_up(sent.flow)
+            return
+        again = replace(sent, rejected=False, tries=sent.tries + 1)
         sent.buffer = None
-        self._send(again)
-        return None
+        self._again.append(again)
+        self.pump()
+
+    def _repeat(self, sent: Sent) -> None:
+        assert sent.buffer is not None
+        raw = memoryview(sent.buffer)[: sent.length]
+        sent.block = sent.cache.encode(raw, effort=dedupe.Effort.RAW, store=sent.flow.store, literal=True)
+        self._send(sent)
 
     def say(self, frame: bytes) -> None:
         """A frame that keeps its place among the blocks."""
@@ -240,12 +252,18 @@ class BulkSender:
         for sent in self.session.acknowledge(self.session.sent):
             self._release(sent)
         self.session = Sender()
+        for sent in self._again:
+            self._release(sent)
+        self._again.clear()
+        for _, _, flow in self._ready:
+            flow.queued = False
         self._ready.clear()
         self._windows.clear()
         self._unacknowledged = 0
 
     def _release(self, sent: Sent) -> None:
         if sent.buffer is not None:
+            sent.flow.blocks -= 1
             self._owner.buffers.give(sent.buffer)
             sent.buffer = None
 
@@ -265,7 +283,7 @@ class BulkReceiver:
         self._late: OrderedDict[int, dedupe.DecodeWindow] = OrderedDict()
 
     def take(self, kind: int, body: bytes) -> None:
-        """A frame of the bulk session. Raises ProtocolError."""
+        """A frame of the bulk session, or an ACK, which must not overtake a NAK. Raises ProtocolError."""
         if self._decoding or self._queue:
             self._queue.append((kind, body))
             self._queued += len(body)
@@ -278,9 +296,22 @@ class BulkReceiver:
         """The stream has ended here; blocks of it may still be under way, and the log needs them."""
         window = self._windows.pop(stream, None)
         if window is not None:
-            self._late[stream] = window
-            if len(self._late) > LATE_WINDOWS:
-                self._late.popitem(last=False)
+            self._keep_late(stream, window)
+
+    def _keep_late(self, stream: int, window: dedupe.DecodeWindow) -> None:
+        self._late[stream] = window
+        if len(self._late) > LATE_WINDOWS:
+            self._late.popitem(last=False)
+
+    def _window(self, stream: int) -> dedupe.DecodeWindow:
+        window = self._windows.get(stream) or self._late.get(stream)
+        if window is None:
+            window = dedupe.DecodeWindow()
+            if self._owner.flow(stream):
+                self._windows[stream] = window
+            else:
+                self._keep_late(stream, window)
+        return window
 
     def reset(self) -> None:
         self._generation += 1
@@ -292,31 +323,28 @@ class BulkReceiver:
     def _process(self, kind: int, body: bytes) -> None:
         if kind != frames.Kind.BLOCK:
             self._owner.bulk_frame(kind, body)
-            self._owner.bulk_took(0)
             return
         stream, offset, flags, wire = frames.read_data(body)
         cache = self._owner.cache(flags >> _DOMAIN_SHIFT)
-        window = self._windows.get(stream) or self._late.get(stream)
-        if window is None:
-            window = dedupe.DecodeWindow()
-            (self._windows if self._owner.flow(stream) else self._late)[stream] = window
+        window = self._window(stream)
         generation = self._generation
 
         def job() -> bytes:
             return cache.decode(wire, window=window, limit=frames.MAX_BLOCK)
 
-        def done(raw: bytes | None, error: Exception | None) -> None:
-            if generation == self._generation:
-                self._decoded(stream, offset, flags, len(body), raw, error)
-
         if len(wire) < THREAD_BYTES:
-            self._now(job, done)
+            self._now(job, lambda raw, error: self._decoded(stream, offset, flags, len(body), raw, error))
             return
 
         def back(raw: bytes | None, error: Exception | None) -> None:
             self._decoding = False
-            done(raw, error)
-            self._drain()
+            if generation != self._generation:
+                return
+            try:
+                self._decoded(stream, offset, flags, len(body), raw, error)
+                self._drain()
+            except ProtocolError as violation:
+                self._owner.bulk_violation(str(violation))
 
         self._decoding = True
         self._owner.worker.submit(job, back)
@@ -339,6 +367,7 @@ class BulkReceiver:
             if not isinstance(error, dedupe.BadBlock):
                 raise error or RuntimeError("the decoder gave no bytes")
             self._windows.pop(stream, None)
+            self._late.pop(stream, None)
             owner.bad_block(str(error))
             owner.bulk_took(0)
             return
@@ -348,14 +377,10 @@ class BulkReceiver:
         owner.bulk_took(len(raw))
 
     def _drain(self) -> None:
-        try:
-            while self._queue and not self._decoding:
-                kind, body = self._queue.popleft()
-                self._queued -= len(body)
-                self._process(kind, body)
-        except ProtocolError as error:
-            self._owner.bulk_violation(str(error))
-            return
+        while self._queue and not self._decoding:
+            kind, body = self._queue.popleft()
+            self._queued -= len(body)
+            self._process(kind, body)
         if self._queued <= self.QUEUE // 2:
             self._pause(False)
 

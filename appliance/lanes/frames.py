@@ -2,7 +2,7 @@
 
 A frame is `varint(length) kind body`, the length counting kind and body. Kinds below 16 speak of the lane
 itself. The others belong to the session that the lane carries; both ends count them from the start of the
-session, so that a session can go on over another lane (docs/FORMAT.md).
+session, so that a session can go on over another lane (docs/LANES.md).
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def nak(number: int) -> bytes:
 def read_hello(body: bytes) -> Hello:
     try:
         return msgspec.json.decode(body, type=Hello)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FrameError(f"HELLO cannot be read: {error}") from error
 
 

@@ -12,6 +12,7 @@ import os
 import select
 import socket
 import ssl
+import traceback
 from collections import deque
 from typing import Protocol
 
@@ -23,7 +24,7 @@ HANDSHAKE_S = 5.0
 RECORD = 16 * 1024  # the most that one TLS record carries
 CHUNK = 4 * RECORD  # given to TLS in one call
 NOTSENT_LOWAT = 64 * 1024
-READS = 32  # TLS records taken in one round before others have their turn
+READING_S = 0.02  # taken from one lane in a round before others have their turn
 PATIENCE_S = 0.005
 MEASURE_S = 0.05
 LOW_WATER = 64 * 1024  # a backlog below it asks the sender for more
@@ -41,6 +42,8 @@ class Owner(Protocol):
     def lane_drained(self, lane: Lane, /) -> None: ...
 
     def lane_lost(self, lane: Lane, reason: str, /) -> None: ...
+
+    def lane_faulty(self, lane: Lane, reason: str, /) -> None: ...
 
 
 class Lane:
@@ -68,7 +71,9 @@ class Lane:
         self.drain_rate = (
             0.0  # bytes per second that the link took of late while it was the bottleneck; 0: not known
         )
-        self.opened = loop.now
+        self.heard = loop.now  # when the peer last said something
+        self.taken_at = loop.now  # when the link last took something that had waited for it
+        self.error = 0  # errno of a connection that could not be made
         self.closed = False
         self.certificate = b""
         self._loop = loop
@@ -89,10 +94,6 @@ class Lane:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
         loop.register(self._fd, mask(not dialler, dialler), self._handshake)
-
-    @property
-    def secure(self) -> bool:
-        return self._secure
 
     def send(self, frame: bytes, *, patient: bool = False) -> None:
         """Queues a frame; everything queued in one round leaves together.
@@ -150,12 +151,15 @@ class Lane:
     def _handshake(self, _events: int) -> None:
         try:
             if self._tls is None:
-                error = self._tcp.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                if error:
-                    raise OSError(error, os.strerror(error))
+                self.error = self._tcp.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if self.error:
+                    raise OSError(self.error, os.strerror(self.error))
+                # If the other side is gone already, ssl closes the socket itself: epoll must have let go of it.
+                self._loop.unregister(self._fd)
                 self._tls = self._context.wrap_socket(
                     self._tcp, server_side=not self.dialler, do_handshake_on_connect=False
                 )
+                self._loop.register(self._fd, READ, self._handshake)
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
             self._loop.modify(self._fd, READ)
@@ -190,12 +194,13 @@ class Lane:
         if self.closed or tls is None or self._paused:
             return
         try:
-            for _ in range(READS):
+            while self._loop.clock() - self._loop.now < READING_S:
                 count = tls.recv_into(reader.space())
                 if not count:
                     self.close("the peer closed the connection")
                     return
                 self.bytes_in += count
+                self.heard = self._loop.now
                 for kind, body in reader.received(count):
                     self.owner.lane_frame(self, kind, body)
                     if self.closed:
@@ -205,10 +210,14 @@ class Lane:
         except _WAIT:
             return
         except ProtocolError as error:
-            self.close(f"protocol: {error}")
+            self.owner.lane_faulty(self, str(error))
             return
         except OSError as error:
             self.close(_tls_reason(error))
+            return
+        except Exception as error:  # noqa: BLE001 - one peer's frames must not end the flows of all others
+            traceback.print_exc()
+            self.owner.lane_faulty(self, f"internal error, please report it: {error!r}")
             return
         # Records may wait inside TLS, where epoll cannot see them.
         self._loop.at_end(self._read)
@@ -263,6 +272,7 @@ class Lane:
         """Measures the link while, and only while, it is what everything waits for."""
         now = self._loop.now
         if self.blocked:
+            self.taken_at = now
             began, sent = self._stall
             if now - began >= MEASURE_S:
                 rate = (self.bytes_out - sent) / (now - began)

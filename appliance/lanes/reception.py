@@ -10,49 +10,63 @@ from collections.abc import Callable
 from appliance.lanes.lane import Lane
 from appliance.loop import READ, Loop
 
+Endpoint = tuple[str, int]
+
+SHORT_S = 1.0
 REPORT_S = 10.0  # refusals of one address are reported once in this time
 
 
 class Reception:
-    """Listens on `endpoints` ((host, port) pairs); `owner_of(certificate)` is called once the key is proved."""
+    """Accepts connections at a set of endpoints, and keeps those whose key is not proved yet."""
 
     def __init__(
         self,
         loop: Loop,
-        endpoints: tuple[tuple[str, int], ...],
         adopt: Callable[[Lane], bool],
         report: Callable[[str, str], None],
         most: int,
     ) -> None:
         """`adopt(lane)` takes a lane by its certificate or says no; `report(remote, reason)` tells of a refusal.
 
-        At most `most` connections may be without a proved identity. OSError when an endpoint cannot be bound.
+        At most `most` connections may be without a proved identity, a quarter of them from one address.
         """
         self.context: ssl.SSLContext | None = None  # None: no peer is configured, nobody is let in
         self._loop = loop
         self._adopt = adopt
         self._report = report
         self._most = most
-        self._strangers: set[Lane] = set()
+        self._strangers: dict[Lane, str] = {}
         self._reported: dict[str, float] = {}
-        self._listeners: list[socket.socket] = []
+        self._listeners: dict[Endpoint, socket.socket] = {}
+
+    def listen(self, endpoints: tuple[Endpoint, ...]) -> None:
+        """Listens at exactly these from now on. OSError when one cannot be bound: then nothing has changed."""
+        opened: dict[Endpoint, socket.socket] = {}
         try:
-            for host, port in endpoints:
-                self._listeners.append(_listen(host, port))
+            for endpoint in endpoints:
+                if endpoint not in self._listeners:
+                    opened[endpoint] = _listen(*endpoint)
         except OSError:
-            self.close()
+            for sock in opened.values():
+                sock.close()
             raise
-        for listener in self._listeners:
-            loop.register(listener.fileno(), READ, lambda _events, sock=listener: self._accept(sock))  # type: ignore[misc]
+        for endpoint in self._listeners.keys() - set(endpoints):
+            sock = self._listeners.pop(endpoint)
+            self._loop.unregister(sock.fileno())
+            sock.close()
+        for endpoint, sock in opened.items():
+            self._listeners[endpoint] = sock
+            self._watch(sock)
 
     def close(self) -> None:
         for lane in list(self._strangers):
             lane.close("closing", tell=False)
         self._strangers.clear()
-        for listener in self._listeners:
-            self._loop.unregister(listener.fileno())
-            listener.close()
-        self._listeners.clear()
+        self.listen(())
+
+    def _watch(self, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:
+            self._loop.register(listener.fileno(), READ, lambda _events: self._accept(listener))
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -61,20 +75,22 @@ class Reception:
             except BlockingIOError:
                 return
             except OSError as error:
-                self._tell("", f"cannot accept: {error.strerror}")
+                # Out of descriptors or memory: what waits can wait, and asking again at once would be all we do.
+                self._tell("", f"cannot accept: {error.strerror}; trying again in {SHORT_S:.0f} s")
+                self._loop.unregister(listener.fileno())
+                self._loop.call_later(SHORT_S, lambda: self._watch(listener))
                 return
-            remote = f"{address[0]} {address[1]}"
-            if self.context is None or len(self._strangers) >= self._most:
-                self._tell(
-                    address[0], "no peer is configured" if self.context is None else "too many at once"
-                )
+            host, remote = address[0], f"{address[0]} {address[1]}"
+            alone = list(self._strangers.values()).count(host) < max(1, self._most // 4)
+            if self.context is None or len(self._strangers) >= self._most or not alone:
+                self._tell(host, "no peer is configured" if self.context is None else "too many at once")
                 sock.close()
                 continue
             lane = Lane(self._loop, sock, self.context, self, dialler=False, remote=remote)
-            self._strangers.add(lane)
+            self._strangers[lane] = host
 
     def lane_secure(self, lane: Lane) -> None:
-        self._strangers.discard(lane)
+        self._strangers.pop(lane, None)
         if not self._adopt(lane):
             self._tell(lane.remote.split()[0], "key: its peer is no longer configured")
             lane.close("refused", tell=False)
@@ -82,11 +98,14 @@ class Reception:
     def lane_frame(self, _lane: Lane, _kind: int, _body: bytes) -> None:
         raise AssertionError("a lane is handed over before its first frame")
 
+    def lane_faulty(self, lane: Lane, reason: str) -> None:
+        lane.close(f"protocol: {reason}")
+
     def lane_drained(self, _lane: Lane) -> None:
         """Nothing is sent before the hand-over."""
 
     def lane_lost(self, lane: Lane, reason: str) -> None:
-        self._strangers.discard(lane)
+        self._strangers.pop(lane, None)
         self._tell(lane.remote.split()[0], reason)
 
     def _tell(self, host: str, reason: str) -> None:

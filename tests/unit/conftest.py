@@ -36,7 +36,7 @@ class FakeBox:
     def __init__(self, loop: Loop, worker: Worker, name: str, incarnation: int) -> None:
         self.loop = loop
         self.worker = worker
-        self.buffers = Buffers()
+        self.buffers = Buffers(64 << 20)
         self.id = name
         self.incarnation = incarnation
         self.heartbeat = 0.05
@@ -117,7 +117,8 @@ class TwoBoxes:
             def report(remote: str, reason: str) -> None:
                 box.events.append(("lane.refused", f"{remote}: {reason}"))
 
-            self._reception = Reception(self.loop, (("127.0.0.1", self.port),), adopt, report, 8)
+            self._reception = Reception(self.loop, adopt, report, 8)
+            self._reception.listen((("127.0.0.1", self.port),))
             self._reception.context = identity.tls_context(
                 server_side=True, identity=self.keys[name], peer_certs=pins
             )

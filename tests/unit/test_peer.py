@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from appliance import identity
-from appliance.config.units import Size
 from appliance.lanes import frames
-from appliance.lanes.frames import Kind, Open
+from appliance.lanes.frames import Hello, Kind, Open, ProtocolError
 from appliance.lanes.link import Role
 
 
@@ -304,8 +302,10 @@ def test_a_block_that_arrives_damaged_is_sent_again(boxes: Any, listener: socket
     damaged: set[int] = set()
 
     def process(kind: int, body: bytes) -> None:
-        offset = frames.read_data(body)[1]
-        if len(damaged) < 3 and offset not in damaged:  # what is sent again arrives whole
+        offset = frames.read_data(body)[1] if kind == Kind.BLOCK else 0
+        if (
+            kind == Kind.BLOCK and len(damaged) < 3 and offset not in damaged
+        ):  # what is sent again arrives whole
             damaged.add(offset)
             body = body[:-1] + bytes([body[-1] ^ 1])
         honest(kind, body)
@@ -327,7 +327,7 @@ def test_a_block_that_arrives_damaged_is_sent_again(boxes: Any, listener: socket
 def test_when_memory_is_short_the_slowest_reader_is_given_up(boxes: Any, listener: socket.socket) -> None:
     boxes.up()
     branch = boxes.boxes["branch"]
-    branch.limits = msgspec.structs.replace(branch.limits, memory=Size(400_000))
+    branch.buffers.limit = 800_000
     slow, quick = Ends(boxes, listener), None
     server = slow.accept()
     left = memoryview(noise(20_000_000))
@@ -346,3 +346,154 @@ def test_when_memory_is_short_the_slowest_reader_is_given_up(boxes: Any, listene
     assert quick.move(quick.accept(), quick.client, noise(300_000), end=True) == noise(300_000)
     slow.close()
     quick.close()
+
+
+@pytest.mark.parametrize("limit", [1, 1 << 20])
+def test_uploads_share_few_buffers(boxes: Any, listener: socket.socket, limit: int) -> None:
+    boxes.up()
+    boxes.boxes["branch"].buffers.limit = limit
+    flows = [Ends(boxes, listener) for _ in range(5)]
+    servers = [ends.accept() for ends in flows]
+    by_port = {server.getpeername()[1]: server for server in servers}
+    assert len(by_port) == 5
+    data = noise(900_000)
+    for ends, server in zip(flows, servers, strict=True):
+        ends.client.send(data[:50_000])  # every flow wants a buffer at the same time
+        assert server is not None
+    got = [bytearray() for _ in servers]
+
+    def arrived() -> bool:
+        for sock, into in zip(servers, got, strict=True):
+            with contextlib.suppress(BlockingIOError):
+                into.extend(sock.recv(1 << 20))
+        return sum(map(len, got)) == 5 * 50_000
+
+    boxes.until(arrived)
+    assert all(into == data[:50_000] for into in got)
+    boxes.until(lambda: boxes.boxes["branch"].buffers.taken == 0)
+    for ends in flows:
+        ends.close()
+
+
+def test_bytes_that_were_refused_come_again_after_the_flow_has_ended_here(
+    boxes: Any, listener: socket.socket
+) -> None:
+    """The sender has both FINs and has forgotten the flow when the NAK comes."""
+    boxes.up()
+    ends = Ends(boxes, listener)
+    server = ends.accept()
+    ends.client.shutdown(socket.SHUT_WR)
+    boxes.until(lambda: ended(server))
+    bulk = boxes.peers["branch"]._blocks
+    honest, held = bulk._process, []
+    bulk._process = lambda kind, body: held.append((kind, body))
+    data = noise(200_000)
+    server.sendall(data)
+    server.shutdown(socket.SHUT_WR)
+    boxes.until(lambda: not boxes.peers["dc"].flows and any(kind == Kind.BLOCK for kind, _ in held))
+    bulk._process = honest
+    for kind, body in held:
+        honest(kind, body[:-1] + bytes([body[-1] ^ 1]) if kind == Kind.BLOCK else body)
+    assert boxes.peers["branch"].bad_blocks
+    got = bytearray()
+
+    def arrived() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            got.extend(ends.client.recv(1 << 20))
+        return len(got) == len(data)
+
+    boxes.until(arrived)
+    assert got == data
+    boxes.until(lambda: ended(ends.client))
+    ends.close()
+
+
+def ended(sock: socket.socket) -> bool:
+    try:
+        return sock.recv(1) == b""
+    except BlockingIOError:
+        return False
+
+
+def test_damaged_blocks_in_both_directions_stop_nothing(boxes: Any, listener: socket.socket) -> None:
+    """ACKs of one direction and NAKs of the other travel together, and keep their order."""
+    boxes.up()
+    ends = Ends(boxes, listener)
+    server = ends.accept()
+    chance = random.Random(7)
+    for peer in boxes.peers.values():
+        honest = peer._blocks._process
+
+        def process(kind: int, body: bytes, honest: Callable[[int, bytes], None] = honest) -> None:
+            if kind == Kind.BLOCK and chance.random() < 0.2:
+                body = body[:-1] + bytes([body[-1] ^ 1])
+            honest(kind, body)
+
+        peer._blocks._process = process
+    up, down = noise(4_000_000, 1), noise(4_000_000, 2)
+    left = {server: memoryview(down), ends.client: memoryview(up)}
+    got: dict[socket.socket, bytearray] = {server: bytearray(), ends.client: bytearray()}
+
+    def both_arrived() -> bool:
+        for sock in left:
+            with contextlib.suppress(BlockingIOError):
+                while left[sock]:
+                    left[sock] = left[sock][sock.send(left[sock]) :]
+            with contextlib.suppress(BlockingIOError):
+                got[sock].extend(sock.recv(1 << 20))
+        return len(got[server]) == len(up) and len(got[ends.client]) == len(down)
+
+    boxes.until(both_arrived)
+    assert got == {server: up, ends.client: down}
+    assert all(peer.bad_blocks for peer in boxes.peers.values())
+    ends.close()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"x":' + b"[" * 50_000,
+        frames.hello(Hello(1, 1, "branch", 9, [9, 1], 0, offers={"0": b"nonsense"}))[3:],
+        frames.hello(Hello(1, 1, "branch", 9, [9, 1], 0))[2:],
+        frames.hello(Hello(1, 1, "branch", 9, [1 << 100, 1], 0))[2:],
+    ],
+)
+def test_a_hello_that_makes_no_sense_hurts_nobody(boxes: Any, listener: socket.socket, body: bytes) -> None:
+    boxes.up()
+    dc = boxes.peers["dc"].attachment
+    lane = next(iter(dc.lanes.values()))
+    role, lane.role = lane.role, None  # as if this lane were new
+    del dc.lanes[role]
+    dc._expect_hello(lane)
+    with contextlib.suppress(ProtocolError):
+        dc.lane_frame(lane, Kind.HELLO, body)
+    lane.close("the test is over")
+    boxes.until(lambda: boxes.peers["branch"].attachment.up and dc.up)
+    ends = Ends(boxes, listener)
+    assert ends.move(ends.client, ends.accept(), noise(300_000), end=True) == noise(300_000)
+    ends.close()
+
+
+def test_a_stranger_who_hangs_up_at_once_hurts_nobody(boxes: Any, listener: socket.socket) -> None:
+    boxes.up()
+    for _ in range(30):
+        stranger = socket.create_connection(("127.0.0.1", boxes.port))
+        stranger.send(b"abc")
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        stranger.close()
+        boxes.loop.round()
+    ends = Ends(boxes, listener)
+    assert ends.move(ends.client, ends.accept(), b"still here", end=True) == b"still here"
+    ends.close()
+
+
+def test_a_bulk_lane_that_has_gone_deaf_is_replaced(boxes: Any, listener: socket.socket) -> None:
+    """As behind a NAT that has forgotten it: open at both ends, and nothing comes through."""
+    boxes.up()
+    deaf = [peer.attachment.lanes[Role.BULK] for peer in boxes.peers.values()]
+    for lane in deaf:
+        boxes.loop._callbacks[lane._fd] = lambda _events: None
+    ends = Ends(boxes, listener)
+    assert ends.move(ends.accept(), ends.client, noise(300_000), end=True) == noise(300_000)
+    assert all(lane.closed for lane in deaf)
+    ends.close()
