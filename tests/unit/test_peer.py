@@ -394,7 +394,7 @@ def test_bytes_that_were_refused_come_again_after_the_flow_has_ended_here(
     bulk._process = honest
     for kind, body in held:
         honest(kind, body[:-1] + bytes([body[-1] ^ 1]) if kind == Kind.BLOCK else body)
-    assert boxes.peers["branch"].bad_blocks
+    boxes.until(lambda: boxes.peers["branch"].bad_blocks)
     got = bytearray()
 
     def arrived() -> bool:
