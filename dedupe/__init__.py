@@ -2,10 +2,12 @@
 
 from dedupe.block import Block
 from dedupe.cache import Cache, CacheStats
-from dedupe.errors import BadBlock, OfferError
+from dedupe.errors import BadBlock, CacheInUse, OfferError, StoreError
 from dedupe.express import pack, unpack
 from dedupe.heap import keep_heap
 from dedupe.literals import Effort
+from dedupe.opening import open_cache
+from dedupe.store.finding import Finding
 from dedupe.window import DecodeWindow, EncodeWindow
 
 Window = EncodeWindow | DecodeWindow
@@ -14,13 +16,17 @@ __all__ = [
     "BadBlock",
     "Block",
     "Cache",
+    "CacheInUse",
     "CacheStats",
     "DecodeWindow",
     "Effort",
     "EncodeWindow",
+    "Finding",
     "OfferError",
+    "StoreError",
     "Window",
     "keep_heap",
+    "open_cache",
     "pack",
     "unpack",
 ]

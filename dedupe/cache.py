@@ -2,8 +2,10 @@
 
 import secrets
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from dedupe._kernel import ffi, lib
 from dedupe.block import Block, Buffer
 from dedupe.decoder import Decoder
 from dedupe.encoder import Encoder
@@ -13,11 +15,29 @@ from dedupe.literals import Effort
 from dedupe.log import Log
 from dedupe.offer import Offer, agree, pack, parse
 from dedupe.ranges import total
+from dedupe.store.finding import Finding
+from dedupe.store.ledger import Role
+from dedupe.store.store import Store
 from dedupe.window import DecodeWindow, EncodeWindow
 
 LEAST_CAPACITY = 4096
 LARGEST_CAPACITY = 1 << 39
 LARGEST_INDEX = 1 << 27
+SYNC_STEP = 1 << 24
+RECOVERY_STEP = 1 << 22
+
+
+def usual_gap(capacity: int) -> int:
+    """G where the caller does not choose."""
+    return min(max(capacity // 8, 1 << 20), 1 << 26)
+
+
+def check_sizes(capacity: int, gap: int) -> None:
+    """ValueError for what cannot be a cache."""
+    if not LEAST_CAPACITY <= capacity <= LARGEST_CAPACITY:
+        raise ValueError(f"capacity {capacity}: must be {LEAST_CAPACITY} to {LARGEST_CAPACITY} bytes")
+    if gap <= 0:
+        raise ValueError(f"gap {gap}: must be positive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +73,18 @@ class Cache:
     reject may be called from any thread at any time; offer and accept while neither runs.
     """
 
-    def __init__(self, *, capacity: int, gap: int | None = None, index: int | None = None) -> None:
-        if not LEAST_CAPACITY <= capacity <= LARGEST_CAPACITY:
-            raise ValueError(f"capacity {capacity}: must be {LEAST_CAPACITY} to {LARGEST_CAPACITY} bytes")
-        if gap is None:
-            gap = min(max(capacity // 8, 1 << 20), 1 << 26)
-        if gap <= 0:
-            raise ValueError(f"gap {gap}: must be positive")
+    def __init__(
+        self, *, capacity: int, gap: int | None = None, index: int | None = None, store: Store | None = None
+    ) -> None:
+        gap = usual_gap(capacity) if gap is None else gap
+        check_sizes(capacity, gap)
         if index is None:
             index = min(capacity // 8, LARGEST_INDEX)
-        self._mine = Log(secrets.randbits(64) | 1, capacity, gap)
-        self._theirs = Log(0, capacity, gap)
+        self._store = store
+        if store is None:
+            self._mine, self._theirs = Log(secrets.randbits(64) | 1, capacity, gap), Log(0, capacity, gap)
+        else:
+            self._mine, self._theirs = store.written, store.received
         self._index = Index(index)
         self._encoder = Encoder(self._mine, self._theirs, self._index)
         self._decoder = Decoder(self._theirs, self._mine, self._index)
@@ -144,6 +165,51 @@ class Cache:
         with self._decoding:
             self._check_ready()
             return self._decoder.decode(wire, window, limit)
+
+    # What a cache on a disk needs besides; all of this does nothing for one in memory.
+
+    @property
+    def wants_sync(self) -> bool:
+        """sync should be called soon: what is not saved in time is not kept. Any thread, any time; cheap."""
+        return self._store is not None and self._store.wants_sync
+
+    def sync(self, budget: int = SYNC_STEP) -> bool:
+        """One step of background work, in a thread of its own: save what is new, read back what is old.
+
+        budget: bytes of each. True if more is waiting. It may wait for the disk, never for longer than a block for
+        traffic, and traffic never for it. Call it about once a second, and again while it says True or wants_sync.
+        """
+        if self._store is None:
+            return False
+        more = self._store.sync(budget, self._quiesce)
+        return self._store.verify(budget, self._learn) or more
+
+    def close(self) -> None:
+        """Save everything and let go of the directory. No call but findings and stats may follow."""
+        with self._encoding, self._decoding:
+            self._ready = False
+            if self._store is not None:
+                self._store.close(lambda: None)
+
+    def findings(self) -> list[Finding]:
+        """What has happened to the cache since the last call that a person should hear of."""
+        return [] if self._store is None else self._store.findings()
+
+    def recover(self, seconds: float, clock: Callable[[], float]) -> None:
+        """Read back what an earlier process left, newest first, for about so long."""
+        end = clock() + seconds
+        while self._store is not None and self._store.verify(RECOVERY_STEP, self._learn) and clock() < end:
+            pass
+
+    def _learn(self, role: Role, offset: int, data: bytes) -> None:
+        raw = ffi.from_buffer("uint8_t[]", data)
+        lib.bl_index_range(self._index.kernel, role, offset, raw, len(data))
+
+    def _quiesce(self) -> None:
+        with self._encoding:
+            pass
+        with self._decoding:
+            pass
 
     def stats(self) -> CacheStats:
         encoder, decoder = self._encoder, self._decoder

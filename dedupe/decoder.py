@@ -61,6 +61,8 @@ class Decoder:
         _check(lib.bl_block_read(data, len(wire), limit, head))
         if head.logs and not self._theirs.head <= head.base <= LARGEST_OFFSET:
             raise BadBlock(f"log offset {head.base} where {self._theirs.head} is next")
+        if head.logged_length > self._theirs.gap:
+            raise BadBlock(f"logs {head.logged_length} bytes, more than was agreed on")
         view = memoryview(wire)
         literals = self._literals.decode(head.coding, view[head.payload_at :], head.literal_length, window)
         raw = self._copy(data, literals) if head.copied else literals
@@ -80,8 +82,10 @@ class Decoder:
     def _copy(self, data: Any, literals: bytes) -> bytes:
         head = self._head
         raw: bytes = _new_bytes(None, head.raw_length)
-        self._views[SENDERS].show(self._theirs.valid)
-        self._views[RECEIVERS].show(self._mine.valid)
+        mine = self._mine
+        disturbed = mine.disturbed
+        self._views[SENDERS].show(self._theirs.held)
+        self._views[RECEIVERS].show(mine.held)
         _check(
             lib.bl_decode(
                 self._views_room,
@@ -94,7 +98,8 @@ class Decoder:
                 self._oldest,
             )
         )
-        if self._oldest[RECEIVERS] < self._mine.overwritten:
+        oldest = self._oldest[RECEIVERS]
+        if oldest < mine.overwritten or (mine.disturbed != disturbed and oldest <= LARGEST_OFFSET):
             raise BadBlock("refers to bytes that our own writing has just replaced")
         return raw
 

@@ -9,6 +9,7 @@ from dedupe.index import Index
 from dedupe.literals import Effort, LiteralEncoder
 from dedupe.log import Log
 from dedupe.ranges import above
+from dedupe.references import references
 from dedupe.view import View
 from dedupe.window import EncodeWindow
 
@@ -40,7 +41,8 @@ class Encoder:
         self._rejected.clear()
 
     def room(self) -> int:
-        return max(0, self._mine.gap - (self._mine.head - self._acknowledged))
+        mine = self._mine
+        return max(0, min(mine.gap - (mine.head - self._acknowledged), mine.leased - mine.head))
 
     def acknowledge(self, block: Block) -> None:
         if block.session == self.session:
@@ -102,12 +104,14 @@ class Encoder:
         search, found, mine, theirs = self._search, self._found, self._mine, self._theirs
         oldest_mine = mine.head + length - mine.span
         oldest_theirs = max(0, theirs.head - theirs.span)
+        disturbed = theirs.disturbed
         self._views[MINE].show(above(mine.valid, oldest_mine))
         self._views[THEIRS].show(above(theirs.valid, oldest_theirs))
         search.copy, search.store = copy, store
         search.hint_log, search.hint_offset, search.hint_run = (0, 0, 0) if window is None else window.hint
         status = lib.bl_match(search, data, length, found)
-        if status == lib.BL_OK and found.reverse and theirs.overwritten > oldest_theirs:
+        changed = theirs.overwritten > oldest_theirs or theirs.disturbed != disturbed
+        if status == lib.BL_OK and found.reverse and changed:
             # The other thread has written over what was compared: do without that log.
             self._views[THEIRS].show(())
             search.hint_offset = 0
@@ -139,6 +143,8 @@ class Encoder:
 
     def _drop(self, block: Block) -> None:
         self._mine.forget(block.base, block.base + block.logged)
+        for log, start, end in references(block.wire) if block.copied else ():
+            (self._mine, self._theirs)[log].unshare(start, end)
         self.rejects += 1
         if block.window is not None:
             block.window.reset()

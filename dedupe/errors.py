@@ -7,3 +7,11 @@ class BadBlock(Exception):  # noqa: N818 - the field's word for it
 
 class OfferError(Exception):
     """A peer's offer of logs cannot be understood."""
+
+
+class StoreError(Exception):
+    """A cache directory cannot be used; the message says why and what to do. Traffic can go on without it."""
+
+
+class CacheInUse(StoreError):  # noqa: N818 - said as a fact
+    """Another process has this cache open."""

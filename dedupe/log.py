@@ -1,26 +1,45 @@
 """One log of a peer pair: a ring of bytes with 64-bit offsets that are never reused."""
 
-from dedupe.offer import Agreement, LogState
+from typing import Any, Protocol
+
+from dedupe.offer import LARGEST_OFFSET, Agreement, LogState
 from dedupe.ranges import Ranges, above, add, drop
 from dedupe.storage import MemoryRing
+
+
+class Ring(Protocol):
+    """Where a log's bytes live. size: bytes. kernel: the bl_log for the C side."""
+
+    size: int
+    kernel: Any
+
+    def prepare(self, offset: int, length: int) -> None: ...
 
 
 class Log:
     """The ring, its name (epoch) and which of its offsets hold bytes that both sides have.
 
     One thread writes (append, forget, agree); another may read `valid`, `head` and the bytes, if it looks at
-    `overwritten` afterwards: bytes below it may have changed under its eyes.
+    `overwritten` afterwards: bytes below it may have changed under its eyes, and any that are not on a disk when
+    `disturbed` has grown.
     """
 
-    def __init__(self, epoch: int, span: int, gap: int) -> None:
+    def __init__(self, epoch: int, span: int, gap: int, ring: Ring | None = None) -> None:
         self.epoch = epoch
         self.head = 0
         self.span = span  # S: what an encoder may reference
         self.gap = gap  # G: how far a writer may run past the reader's last acknowledgement
         self.valid: Ranges = ()
         self.overwritten = 0
+        self.disturbed = 0
+        self.leased = LARGEST_OFFSET  # a writer uses offsets below this one only
         self._own_span, self._own_gap = span, gap
-        self.ring = MemoryRing(span + gap)
+        self.ring: Ring = MemoryRing(span + gap) if ring is None else ring
+
+    @property
+    def held(self) -> Ranges:
+        """What this side has, agreed on or not; what a block may refer to that comes in."""
+        return self.valid
 
     def state(self) -> LogState:
         return LogState(self.epoch, self.head, self._own_span, self._own_gap, self.valid)
@@ -45,3 +64,9 @@ class Log:
     def forget(self, start: int, end: int) -> None:
         """Make [start, end) a hole."""
         self.valid = drop(self.valid, start, end)
+
+    def unshare(self, start: int, end: int) -> None:
+        """The other side could not read [start, end): do not refer to it again.
+
+        Nothing happens here: what is in memory on both sides does not go away.
+        """

@@ -22,6 +22,23 @@ def add(ranges: Ranges, start: int, end: int) -> Ranges:
     return newest((*ranges, (start, end)))
 
 
+def join(ranges: Ranges, start: int, end: int) -> Ranges:
+    """The ranges and [start, end), wherever it lies."""
+    if start >= end:
+        return ranges
+    before = [pair for pair in ranges if pair[1] < start]
+    after = [pair for pair in ranges if pair[0] > end]
+    touched = ranges[len(before) : len(ranges) - len(after)]
+    if touched:
+        start, end = min(start, touched[0][0]), max(end, touched[-1][1])
+    return newest((*before, (start, end), *after))
+
+
+def within(ranges: Ranges, low: int, high: int) -> Ranges:
+    """What lies in [low, high)."""
+    return tuple((max(start, low), min(end, high)) for start, end in ranges if start < high and end > low)
+
+
 def drop(ranges: Ranges, start: int, end: int) -> Ranges:
     """The ranges without [start, end)."""
     return newest(

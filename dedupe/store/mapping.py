@@ -9,6 +9,7 @@ their check, so no wrong byte goes anywhere; `failed` tells the log what to forg
 """
 
 import mmap
+import weakref
 from typing import Any
 
 from dedupe._kernel import ffi, lib
@@ -26,6 +27,7 @@ class Mapping:
         self._told = 0
         if lib.bl_guard_add(self.start, size, self._faults) != lib.BL_OK:
             raise OSError("too many cache files are open in one process")
+        self._unguard = weakref.finalize(self, lib.bl_guard_remove, self.start)
 
     def failed(self) -> list[int] | None:
         """Positions of pages that failed since the last call, or None if there were too many to remember."""
@@ -39,7 +41,7 @@ class Mapping:
     def close(self) -> None:
         """Nobody may read from `start` any more."""
         if self.start is not None:
-            lib.bl_guard_remove(self.start)
+            self._unguard()
             ffi.release(self.start)
             self.start = None
             self._memory.close()

@@ -28,7 +28,7 @@ def test_nothing_before_a_session() -> None:
 @pytest.mark.parametrize("arguments", [{"capacity": 0}, {"capacity": 1 << 50}, {"capacity": 8192, "gap": 0}])
 def test_sizes_out_of_range(arguments: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        Cache(**arguments)
+        Cache(capacity=arguments["capacity"], gap=arguments.get("gap"))
 
 
 def test_a_bad_offer_changes_nothing() -> None:

@@ -1,0 +1,163 @@
+"""The journal's records and what they add up to. Pure.
+
+A ring is divided into segments of 2^bits bytes; segment n lives in slot n modulo the number of slots. The ledger knows
+for each slot which pieces of its newest segment are on the disk, with their checksums.
+"""
+
+import enum
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import xxhash
+
+_HEADER = struct.Struct("<8sQQIII")
+_RECORD = struct.Struct("<IIQQ")
+_CHECK = struct.Struct("<Q")
+MAGIC = b"BLJOURN1"
+HEADER_BYTES = _HEADER.size + _CHECK.size
+RECORD_BYTES = _RECORD.size + _CHECK.size
+
+
+class Role(enum.IntEnum):
+    """Which of a cache's two logs."""
+
+    WRITTEN = 0
+    RECEIVED = 1
+
+
+class Kind(enum.IntEnum):
+    HELD = 1  # [offset, offset + length) is on the disk and has this hash; it lies in one segment
+    DROPPED = 2  # nothing of [offset, offset + length) is held
+    LEASED = 3  # offsets below this one may have been used
+    CLOSED = (
+        4  # an orderly end; offset is the head; length 1: not all that is held was verified. The last record
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Which log a journal belongs to, and how its ring is divided."""
+
+    cache: int
+    epoch: int
+    role: Role
+    bits: int
+    slots: int
+
+    def pack(self) -> bytes:
+        data = _HEADER.pack(MAGIC, self.cache, self.epoch, self.role, self.bits, self.slots)
+        return data + _CHECK.pack(xxhash.xxh3_64_intdigest(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    kind: Kind
+    offset: int
+    length: int = 0
+    hash: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.length
+
+    def pack(self, epoch: int, number: int) -> bytes:
+        """number: its place among the journal's records; a record read at another place is void."""
+        data = _RECORD.pack(self.kind, self.length, self.offset, self.hash)
+        return data + _CHECK.pack(_record_check(data, epoch, number))
+
+
+def parse_header(data: bytes) -> Header:
+    """ValueError says what is wrong."""
+    if len(data) < HEADER_BYTES:
+        raise ValueError("it is cut short")
+    (check,) = _CHECK.unpack_from(data, _HEADER.size)
+    magic, cache, epoch, role, bits, slots = _HEADER.unpack_from(data)
+    if magic != MAGIC or check != xxhash.xxh3_64_intdigest(data[: _HEADER.size]):
+        raise ValueError("its header is damaged")
+    return Header(cache, epoch, Role(role), bits, slots)
+
+
+def parse_records(data: bytes, header: Header) -> Iterator[Record]:
+    """Those after the header, up to the first that is damaged or out of range: nothing after it was ever relied on."""
+    for number, at in enumerate(range(HEADER_BYTES, len(data) - RECORD_BYTES + 1, RECORD_BYTES)):
+        body = data[at : at + _RECORD.size]
+        (check,) = _CHECK.unpack_from(data, at + _RECORD.size)
+        kind, length, offset, digest = _RECORD.unpack(body)
+        if check != _record_check(body, header.epoch, number):
+            return
+        yield Record(Kind(kind), offset, length, digest)
+
+
+def _record_check(body: bytes, epoch: int, number: int) -> int:
+    return xxhash.xxh3_64_intdigest(body + number.to_bytes(8, "little"), epoch)
+
+
+class Ledger:
+    """The sum of a journal's records."""
+
+    def __init__(self, bits: int, slots: int) -> None:
+        self.bits, self.slots = bits, slots
+        self.leased = 0
+        self.closed: int | None = None
+        self.trusted = (
+            False  # closed, and all that is held was verified or written by the process that closed it
+        )
+        self._held: dict[int, tuple[int, tuple[Record, ...]]] = {}  # slot → (segment, its records, ascending)
+
+    def apply(self, record: Record) -> None:
+        self.closed, self.trusted = None, False
+        if record.kind is Kind.LEASED:
+            self.leased = max(self.leased, record.offset)
+        elif record.kind is Kind.CLOSED:
+            self.closed, self.trusted = record.offset, not record.length
+        elif record.kind is Kind.HELD:
+            self._hold(record)
+        else:
+            self._drop(record.offset, record.end)
+
+    def held(self) -> list[Record]:
+        """Ascending."""
+        found = [record for _, records in self._held.values() for record in records]
+        return sorted(found, key=lambda record: record.offset)
+
+    def newest_end(self) -> int:
+        return max((records[-1].end for _, records in self._held.values() if records), default=0)
+
+    def count(self) -> int:
+        """Records that a new journal would have."""
+        return sum(len(records) for _, records in self._held.values()) + 2
+
+    def records(self) -> list[Record]:
+        """The shortest journal with this sum."""
+        lease = [Record(Kind.LEASED, self.leased)] if self.leased else []
+        closed = [] if self.closed is None else [Record(Kind.CLOSED, self.closed, int(not self.trusted))]
+        return [*lease, *self.held(), *closed]
+
+    def reopen(self) -> None:
+        """There is no orderly end any more."""
+        self.closed, self.trusted = None, False
+
+    def _hold(self, record: Record) -> None:
+        segment = record.offset >> self.bits
+        slot = segment % self.slots
+        known, records = self._held.get(slot, (segment, ()))
+        if known > segment:
+            return
+        if known < segment:
+            records = ()
+        kept = [old for old in records if old.end <= record.offset or old.offset >= record.end]
+        self._held[slot] = (segment, tuple(sorted([*kept, record], key=lambda piece: piece.offset)))
+
+    def _drop(self, start: int, end: int) -> None:
+        first, last = start >> self.bits, end - 1 >> self.bits
+        if last - first < self.slots:
+            slots = {segment % self.slots for segment in range(first, last + 1)}
+        else:
+            slots = set(range(self.slots))
+        for slot in slots & self._held.keys():
+            segment, records = self._held[slot]
+            self._held[slot] = (
+                segment,
+                tuple(old for old in records if old.end <= start or old.offset >= end),
+            )

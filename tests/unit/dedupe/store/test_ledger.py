@@ -1,0 +1,90 @@
+"""Records, and what they add up to."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dedupe.store.ledger import (
+    HEADER_BYTES,
+    Header,
+    Kind,
+    Ledger,
+    Record,
+    Role,
+    parse_header,
+    parse_records,
+)
+
+HEADER = Header(cache=77, epoch=5, role=Role.RECEIVED, bits=4, slots=4)
+
+
+def held(offset: int, length: int, digest: int = 0) -> Record:
+    return Record(Kind.HELD, offset, length, digest)
+
+
+def ledger(*records: Record) -> Ledger:
+    made = Ledger(4, 4)
+    for record in records:
+        made.apply(record)
+    return made
+
+
+numbers = st.integers(0, (1 << 64) - 1)
+records = st.builds(Record, st.sampled_from(Kind), numbers, st.integers(0, (1 << 32) - 1), numbers)
+
+
+@given(st.lists(records, max_size=5), st.data())
+def test_round_trip_up_to_the_first_damage(wanted: list[Record], data: st.DataObject) -> None:
+    packed = HEADER.pack() + b"".join(record.pack(5, number) for number, record in enumerate(wanted))
+    assert parse_header(packed) == HEADER
+    assert list(parse_records(packed, HEADER)) == wanted
+    place = data.draw(st.integers(0, len(packed) - 1))
+    damaged = packed[:place] + bytes([packed[place] ^ 1]) + packed[place + 1 :]
+    if place < HEADER_BYTES:
+        with pytest.raises(ValueError, match="damaged"):
+            parse_header(damaged)
+    else:
+        assert list(parse_records(damaged, HEADER)) == wanted[: (place - HEADER_BYTES) // 32]
+
+
+def test_a_record_counts_only_in_its_place_and_epoch() -> None:
+    packed = HEADER.pack() + held(0, 3).pack(5, 1)
+    assert list(parse_records(packed, HEADER)) == []
+    packed = HEADER.pack() + held(0, 3).pack(6, 0)
+    assert list(parse_records(packed, HEADER)) == []
+
+
+def test_a_longer_record_replaces_a_shorter_one() -> None:
+    assert ledger(held(16, 3), held(16, 9)).held() == [held(16, 9)]
+    assert ledger(held(16, 3), held(20, 2)).held() == [held(16, 3), held(20, 2)]
+
+
+def test_a_slot_has_one_segment() -> None:
+    assert ledger(held(0, 16), held(16, 16), held(64, 1)).held() == [held(16, 16), held(64, 1)]
+    assert ledger(held(64, 1), held(0, 16)).held() == [held(64, 1)]
+
+
+def test_drop() -> None:
+    assert ledger(held(0, 16), held(16, 4), held(24, 4), Record(Kind.DROPPED, 20, 6)).held() == [
+        held(0, 16),
+        held(16, 4),
+    ]
+    assert ledger(held(64, 16), Record(Kind.DROPPED, 0, 16)).held() == [held(64, 16)]
+    assert ledger(held(64, 16), Record(Kind.DROPPED, 0, 1 << 31)).held() == []
+
+
+def test_only_the_last_record_closes() -> None:
+    closed = ledger(Record(Kind.LEASED, 100), Record(Kind.CLOSED, 40))
+    assert (closed.closed, closed.trusted, closed.leased) == (40, True, 100)
+    closed.apply(held(0, 1))
+    assert closed.closed is None
+    assert not ledger(Record(Kind.CLOSED, 40, 1)).trusted
+
+
+@given(st.lists(st.builds(held, st.integers(0, 300), st.integers(1, 16)), max_size=20))
+def test_a_rewritten_journal_says_the_same(wanted: list[Record]) -> None:
+    made = ledger(*wanted, Record(Kind.LEASED, 500), Record(Kind.CLOSED, 400, 1))
+    again = ledger(*made.records())
+    assert again.records() == made.records()
+    assert len(made.records()) == made.count()
+    assert (again.closed, again.leased, again.newest_end()) == (400, 500, made.newest_end())

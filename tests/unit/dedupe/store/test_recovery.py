@@ -1,0 +1,179 @@
+"""What a cache finds when it is opened again, and what it says."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from dedupe import CacheInUse, Effort, StoreError
+from dedupe.store.files import Files
+from tests.unit.dedupe.corpus import NOISE, meet
+from tests.unit.dedupe.store.boxes import ALL, CAPACITY, Box, exchange, kinds, opened
+from tests.unit.dedupe.store.reading import agreed
+
+
+@pytest.mark.parametrize("how", ["stop", "kill", "cut"])
+def test_it_is_warm_again(boxes: tuple[Box, Box], how: str) -> None:
+    for box in boxes:
+        if how == "stop":
+            box.cache.close()
+        (box.files.cut if how == "cut" else box.files.kill)()
+        assert kinds(box.reopen()) == ["cache.recovered"]
+    meet(boxes[0].cache, boxes[1].cache)
+    assert sum(end - start for start, end in agreed(boxes[0].cache, boxes[1].cache)) == ALL
+    assert exchange(*boxes) == exchange(boxes[1], boxes[0]) == ALL
+
+
+def test_what_was_not_saved_is_a_hole_on_both_sides(boxes: tuple[Box, Box]) -> None:
+    sender, receiver = boxes
+    more = bytes(reversed(NOISE[:20_000]))
+    block = sender.cache.encode(more, effort=Effort.RAW)
+    assert receiver.cache.decode(block.wire, limit=len(more)) == more
+    receiver.files.cut()
+    receiver.reopen()
+    meet(sender.cache, receiver.cache)
+    again = sender.cache.encode(more, effort=Effort.RAW)
+    assert again.copied == 0
+    assert exchange(*boxes) == ALL
+
+
+def test_offsets_are_not_used_twice(boxes: tuple[Box, Box]) -> None:
+    sender, receiver = boxes
+    block = sender.cache.encode(bytes(5000), effort=Effort.RAW)
+    sender.files.kill()
+    sender.reopen()
+    meet(sender.cache, receiver.cache)
+    again = sender.cache.encode(NOISE[:5000], effort=Effort.RAW, literal=True)
+    assert again.base >= block.base + block.logged
+    assert receiver.cache.decode(again.wire, limit=5000) == NOISE[:5000]
+
+
+def test_without_verification_nothing_is_offered_yet(boxes: tuple[Box, Box]) -> None:
+    for box in boxes:
+        box.files.kill()
+        box.reopen(ready_s=0.0)
+        while box.cache.sync(1 << 16):
+            pass
+    meet(boxes[0].cache, boxes[1].cache)
+    assert exchange(*boxes) == ALL
+
+
+def test_flipped_bit(boxes: tuple[Box, Box]) -> None:
+    sender, receiver = boxes
+    receiver.files.kill()
+    with (receiver.directory / "received.ring").open("r+b") as ring:
+        ring.seek(30_000)
+        byte = ring.read(1)
+        ring.seek(30_000)
+        ring.write(bytes([byte[0] ^ 4]))
+    found = receiver.reopen()
+    assert kinds(found) == ["cache.recovered", "cache.dropped"]
+    assert "check" in found[1].text
+    meet(sender.cache, receiver.cache)
+    agreed(sender.cache, receiver.cache)
+    assert 0 < exchange(*boxes) < ALL
+
+
+@pytest.mark.parametrize(
+    "name", ["identity", "lock", "received.journal", "received.ring", "written.journal", "written.ring"]
+)
+def test_deleted_file(boxes: tuple[Box, Box], name: str) -> None:
+    for sender, receiver in (boxes, boxes[::-1]):
+        receiver.files.kill()
+        (receiver.directory / name).unlink(missing_ok=True)  # who received nothing has no journal of it
+        receiver.reopen()
+        meet(sender.cache, receiver.cache)
+        agreed(sender.cache, receiver.cache)
+        exchange(sender, receiver)
+
+
+def test_copied_directory(boxes: tuple[Box, Box]) -> None:
+    sender, receiver = boxes
+    sender.files.kill()
+    copy = sender.root.with_name("restored")
+    shutil.copytree(sender.root, copy)
+    shutil.rmtree(sender.root)
+    copy.rename(sender.root)
+    found = sender.reopen()
+    assert "copied" in found[0].text
+    meet(sender.cache, receiver.cache)
+    assert exchange(*boxes) == 0
+
+
+def test_somebody_elses_directory(boxes: tuple[Box, Box]) -> None:
+    boxes[0].files.kill()
+    found = boxes[0].reopen(name="other")
+    assert "box branch" in found[0].text
+    meet(boxes[0].cache, boxes[1].cache)
+    assert exchange(*boxes) == 0
+
+
+def test_an_older_state_of_the_same_files(boxes: tuple[Box, Box]) -> None:
+    sender, receiver = boxes
+    sender.cache.close()
+    sender.files.kill()
+    before = {path: path.read_bytes() for path in sender.directory.iterdir()}
+    sender.reopen()
+    meet(sender.cache, receiver.cache)
+    for number in range(20):
+        block = sender.cache.encode(bytes([number]) + NOISE[::-1], effort=Effort.RAW)
+        assert receiver.cache.decode(block.wire, limit=1 << 20)
+        sender.cache.acknowledge(block)
+        sender.cache.sync()
+    sender.files.kill()
+    for path, content in before.items():
+        path.write_bytes(content)
+    sender.reopen()
+    meet(sender.cache, receiver.cache)
+    assert agreed(sender.cache, receiver.cache) == ()
+    sender.cache.sync()
+    exchange(*boxes)
+    assert exchange(*boxes) == ALL
+
+
+def test_two_processes(boxes: tuple[Box, Box]) -> None:
+    box = boxes[0]
+    with pytest.raises(CacheInUse, match=str(os.getpid())):
+        opened(box.root, box.name, box.peer)
+
+
+def test_another_size(boxes: tuple[Box, Box]) -> None:
+    box = boxes[0]
+    box.cache.close()
+    cache = opened(box.root, box.name, box.peer, capacity=CAPACITY * 2)
+    assert "another size" in cache.findings()[0].text
+    cache.close()
+
+
+def test_private(boxes: tuple[Box, Box]) -> None:
+    for path in boxes[0].root.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+
+
+class FullDisk(Files):
+    def open(self, path: Path) -> object:  # type: ignore[override]
+        file = super().open(path)
+
+        def allocate(size: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        file.allocate = allocate  # type: ignore[method-assign]
+        return file
+
+
+def test_no_room(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no room for"):
+        opened(tmp_path, "a", "b", FullDisk())
+    cache = opened(tmp_path, "a", "b")  # nothing is left locked or half made
+    cache.close()
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b"])
+def test_names_stay_in_their_directory(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="name"):
+        opened(tmp_path, "a", name)

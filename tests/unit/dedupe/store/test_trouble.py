@@ -1,0 +1,106 @@
+"""A disk that fails while traffic goes on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+
+from dedupe import BadBlock, Effort
+from tests.unit.dedupe.corpus import NOISE, meet
+from tests.unit.dedupe.store.boxes import ALL, PIECES, Box, exchange, kinds
+
+
+def test_writing_fails_and_works_again(boxes: tuple[Box, Box]) -> None:
+    sender, receiver = boxes
+    for box in boxes:
+        box.files.failing = errno.EIO
+    block = sender.cache.encode(NOISE[::-1], effort=Effort.RAW)
+    assert receiver.cache.decode(block.wire, limit=1 << 20) == NOISE[::-1]
+    sender.cache.acknowledge(block)
+    assert not sender.cache.sync()
+    assert not sender.cache.sync()
+    found = sender.cache.findings()
+    assert kinds(found) == ["cache.disk"]
+    assert os.strerror(errno.EIO) in found[0].text
+    assert exchange(*boxes) == ALL
+    sender.files.failing = None
+    sender.cache.sync()
+    assert [finding.severity for finding in sender.cache.findings()] == ["info"]
+    sender.files.cut()
+    sender.reopen()
+    assert sender.cache.stats().written_log == 0
+    assert sender.cache._mine.held[-1][1] == ALL + block.logged
+
+
+def test_a_dead_disk_ends_the_lease_but_not_the_traffic(boxes: tuple[Box, Box]) -> None:
+    sender, receiver = boxes
+    sender.files.failing = errno.ENOSPC
+    stored = 0
+    for number in range(40):
+        raw = bytes([number]) * 7 + NOISE[number * 100 :]
+        block = sender.cache.encode(raw, effort=Effort.RAW, literal=True)
+        assert receiver.cache.decode(block.wire, limit=1 << 20) == raw
+        sender.cache.acknowledge(block)
+        sender.cache.sync()
+        receiver.cache.sync()
+        stored += block.logged
+    assert 0 < stored <= sender.cache._mine.leased
+    assert sender.cache.room() < len(NOISE)
+
+
+def test_unreadable_pages_cost_a_block_twice(boxes: tuple[Box, Box]) -> None:
+    sender, receiver = boxes
+    for box in boxes:
+        box.cache.close()
+        box.files.kill()
+        box.reopen()
+    meet(sender.cache, receiver.cache)
+    ring = receiver.directory / "received.ring"
+    size = ring.stat().st_size
+    os.truncate(ring, 0)  # every page that is read now raises SIGBUS
+    refused = 0
+    for piece in PIECES:
+        block = sender.cache.encode(piece, effort=Effort.FAST)
+        try:
+            assert receiver.cache.decode(block.wire, limit=len(piece)) == piece
+        except BadBlock:
+            refused += 1
+            sender.cache.reject(block)
+            block = sender.cache.encode(piece, effort=Effort.FAST, literal=True)
+            assert receiver.cache.decode(block.wire, limit=len(piece)) == piece
+        sender.cache.acknowledge(block)
+    assert refused > 0
+    os.truncate(ring, size)
+    receiver.cache.sync()
+    assert "cache.dropped" in kinds(receiver.cache.findings())
+    assert exchange(*boxes) == ALL  # the second copies
+
+
+def test_saving_beside_traffic(boxes: tuple[Box, Box]) -> None:
+    done = threading.Event()
+    errors: list[BaseException] = []
+
+    def save(box: Box) -> None:
+        try:
+            while not done.is_set():
+                box.cache.sync(1 << 14)
+        except BaseException as error:
+            errors.append(error)
+            raise
+
+    threads = [threading.Thread(target=save, args=(box,)) for box in boxes]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(60):
+            raw = NOISE[number * 331 : number * 331 + 30_000][:: 1 if number % 3 else -1]
+            for sender, receiver in (boxes, boxes[::-1]):
+                block = sender.cache.encode(raw, effort=Effort.RAW)
+                assert receiver.cache.decode(block.wire, limit=len(raw)) == raw
+                sender.cache.acknowledge(block)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert errors == []
