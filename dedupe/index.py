@@ -6,17 +6,18 @@ from dedupe._kernel import ffi
 from dedupe.storage import populate, reserve
 
 BUCKET = 64  # bytes
+LEAST, LARGEST = 1 << 10, (1 << 32) - 1
 
 
 class Index:
-    """A power of two of buckets, at most `budget` bytes (at least 64 KiB); nothing is touched until used."""
+    """As many buckets as `budget` bytes hold (at least 64 KiB); nothing is touched until used."""
 
     def __init__(self, budget: int) -> None:
-        bits = max(10, (budget // BUCKET).bit_length() - 1)
-        self.size = BUCKET << bits
+        buckets = min(max(budget // BUCKET, LEAST), LARGEST)
+        self.size = BUCKET * buckets
         self._memory = reserve(self.size)
         entries = ffi.cast("uint64_t *", ffi.from_buffer(self._memory))
-        self.kernel: Any = ffi.new("bl_index *", {"entry": entries, "bucket_bits": bits})
+        self.kernel: Any = ffi.new("bl_index *", {"entry": entries, "buckets": buckets})
 
     def prepare(self) -> None:
         """Fault all of it in."""

@@ -1,7 +1,6 @@
 /* Carrying tokens out: into the original bytes, and of those into the log. */
 #include "index.h"
 #include "log.h"
-#include "scan.h"
 #include "token.h"
 
 #include <string.h>
@@ -49,33 +48,10 @@ static size_t put_listed(bl_index *index, uint32_t log_id, uint64_t offset, size
     for (; next < anchors && anchor[next].end <= to; next++) {
         if (next + AHEAD < anchors)
             __builtin_prefetch(bl_index_place(index, anchor[next + AHEAD].hash).bucket, 1);
-        bl_index_put(index, anchor[next].hash, log_id, offset + (anchor[next].end - from));
+        bl_index_put(index, anchor[next].hash, log_id, offset + (anchor[next].end - from),
+                     BL_PUT_BY_AGE);
     }
     return next;
-}
-
-static void put_scanned(bl_index *index, uint32_t log_id, uint64_t offset, size_t from, size_t to, const uint8_t *raw)
-{
-    enum { STEP = 4096, ROOM = 512 };
-    bl_anchor anchor[ROOM];
-
-    for (size_t at = from; at < to; at += STEP) {
-        size_t end = to - at < STEP ? to : at + STEP;
-        size_t count = bl_scan(raw, at, end, anchor, ROOM);
-        for (size_t i = 0; i < count; i++)
-            __builtin_prefetch(bl_index_place(index, anchor[i].hash).bucket, 1);
-        for (size_t i = 0; i < count; i++)
-            bl_index_put(index, anchor[i].hash, log_id, offset + (anchor[i].end - from));
-    }
-}
-
-void bl_index_range(bl_index *index, uint32_t log_id, uint64_t offset, const uint8_t *raw, size_t length)
-{
-    if (log_id >= BL_LOGS)
-        return;
-    if (__atomic_load_n(&index->head[log_id], __ATOMIC_RELAXED) < offset + length)
-        __atomic_store_n(&index->head[log_id], offset + length, __ATOMIC_RELAXED);
-    put_scanned(index, log_id, offset, 0, length, raw);
 }
 
 int bl_append(const bl_log *log, bl_index *index, uint32_t log_id, uint64_t base, const uint8_t *token_section,
@@ -100,7 +76,7 @@ int bl_append(const bl_log *log, bl_index *index, uint32_t log_id, uint64_t base
             if (anchor)
                 next = put_listed(index, log_id, base, at, end, anchor, next, anchors);
             else
-                put_scanned(index, log_id, base, at, end, raw);
+                bl_index_bytes(index, log_id, base, raw, at, end, BL_PUT_BY_AGE);
             base += token.length;
         }
         at += (size_t)token.length;

@@ -1,8 +1,11 @@
 /* The anchor index: which log offset a window's hash was last seen at.
  *
  * An entry is tag (20 bits), log (4 bits), low 40 bits of the offset; 0 is empty. A bucket is one cache line.
- * When a bucket is full, the entry goes whose age (in octaves) most exceeds its level (zero bits of its tag):
- * so the newest part of a log stays densely indexed and older parts thin out evenly, whatever the budget.
+ * When a bucket is full, the entry goes whose age most exceeds what its level (zero bits of its tag) entitles it to:
+ * each level is worth two octaves. So whatever the budget, the newest part of a log stays densely indexed, and the
+ * density of older parts falls with the square root of their age: sixteen times the age, a quarter of the anchors.
+ * (Equal shares to all octaves would leave one anchor in 20 KB in the older half of 50 GB at 5 MB per GB; this way it
+ * is one in 3 KB.) Where a match into a thin part breaks off, its neighbourhood is indexed densely again.
  */
 #ifndef BRANCHLINE_INDEX_H
 #define BRANCHLINE_INDEX_H
@@ -25,7 +28,7 @@ static inline bl_place bl_index_place(const bl_index *index, uint64_t hash)
 
     x ^= x >> 32;
     x *= 0xD6E8FEB86659FD93u;
-    place.bucket = index->entry + (x >> (64 - index->bucket_bits)) * BL_BUCKET;
+    place.bucket = index->entry + ((x >> 32) * index->buckets >> 32) * BL_BUCKET;
     place.tag = (x >> 8) & (((uint64_t)1 << BL_TAG_BITS) - 1);
     return place;
 }
@@ -51,6 +54,16 @@ static inline uint64_t bl_entry_offset(uint64_t entry, uint64_t head)
     return head - ((head - entry) & BL_OFFSET_MASK);
 }
 
-void bl_index_put(bl_index *index, uint64_t hash, uint32_t log_id, uint64_t offset);
+enum bl_put {
+    BL_PUT_BY_AGE, /* unless all others in its bucket have the better claim */
+    BL_PUT_ALWAYS,
+};
+
+void bl_index_put(bl_index *index, uint64_t hash, uint32_t log_id, uint64_t offset, enum bl_put put);
+/* Puts the anchors of raw[from, to), which are the log's bytes from `offset` on. */
+void bl_index_bytes(bl_index *index, uint32_t log_id, uint64_t offset, const uint8_t *raw, size_t from, size_t to,
+                    enum bl_put put);
+/* Indexes the neighbourhood of a log's offset densely if it is thin and was not seen to lately. Returns whether. */
+int bl_index_refresh(bl_index *index, const bl_view *view, uint32_t log_id, uint64_t offset);
 
 #endif

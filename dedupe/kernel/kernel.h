@@ -22,6 +22,7 @@ enum {
 enum {
     BL_LOGS = 2,           /* logs that a token may name: 0 the sender's, 1 the receiver's */
     BL_BUCKET = 8,         /* index entries to a cache line */
+    BL_FRESH = 64,
     BL_HEAD_MAX = 32,      /* longest block head */
     BL_TOKEN_MAX = 32,     /* longest COPY and LITERAL together */
     BL_WINDOW = 64,        /* bytes under the rolling hash */
@@ -46,12 +47,13 @@ typedef struct {
     uint32_t ranges;
 } bl_view;
 
-/* Anchor index: 1 << bucket_bits buckets of BL_BUCKET entries, zeroed at first. Entries are hints: they
- * are read and written with relaxed atomics by several threads, and whatever they say is verified. */
+/* Anchor index: buckets of BL_BUCKET entries, zeroed at first. Entries are hints: they are read and written with
+ * relaxed atomics by several threads, and whatever they say is verified. fresh is the encoder's alone. */
 typedef struct {
     uint64_t *entry;
-    uint32_t bucket_bits;
+    uint32_t buckets; /* at least 1 */
     uint64_t head[BL_LOGS];
+    uint64_t fresh[BL_FRESH]; /* pages of old log that were indexed densely again not long ago */
 } bl_index;
 
 /* end is the position after the window's last byte. */

@@ -11,6 +11,7 @@ enum {
     LAST_STEP = 16384,
     LEAST = 32,      /* a shorter match costs more than its literals do */
     HINT_LEAST = 16, /* unless it is the whole of a small message */
+    NEAR = 32768,
 };
 
 typedef struct {
@@ -20,6 +21,7 @@ typedef struct {
     size_t length;
     size_t cursor; /* end of the last copy */
     size_t fixed;  /* copies that end here or before are not taken back */
+    size_t looked; /* the last anchor before which was looked again */
 } state;
 
 /* A long match found later may reach back over short ones that chance found first: it takes their place. */
@@ -115,6 +117,35 @@ static int try_anchor(const state *s, const bl_anchor *anchor, bl_copy *best)
     return best->length > 0;
 }
 
+/* Where a copy breaks off inside the block, what comes next is most likely close by in the log, before and behind:
+ * if the index is thin there, fill it. Returns whether there is more to find now. */
+static int refresh(const state *s, const bl_copy *copy)
+{
+    const bl_search *search = s->search;
+    const bl_view *view = &search->view[copy->log];
+    int filled = 0;
+
+    if (copy->start > s->cursor)
+        filled = bl_index_refresh(search->index, view, copy->log, copy->offset - (copy->offset < NEAR ? 0 : NEAR)) |
+                 bl_index_refresh(search->index, view, copy->log, copy->offset);
+    if (copy->start + copy->length < s->length) {
+        uint64_t end = copy->offset + copy->length;
+        bl_index_refresh(search->index, view, copy->log, end);
+        bl_index_refresh(search->index, view, copy->log, end + NEAR);
+    }
+    return filled;
+}
+
+/* The first anchor not yet covered that lies at most NEAR before the copy. */
+static size_t look_again(const state *s, const bl_copy *copy, size_t next)
+{
+    size_t low = copy->start > s->cursor + NEAR ? copy->start - NEAR : s->cursor;
+
+    while (next && s->found->anchor[next - 1].end > low)
+        next--;
+    return next;
+}
+
 static void prefetch(const bl_index *index, const bl_anchor *anchor, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -139,6 +170,7 @@ static int search_block(state *s)
     if (!search->copy && !search->store)
         return BL_OK;
     if (search->copy && try_hint(s, &copy)) {
+        refresh(s, &copy);
         take(s, copy);
         scanned = s->cursor;
         if (relogged(s, &found->copy[0]))
@@ -153,12 +185,18 @@ static int search_block(state *s)
         if (!search->copy)
             continue;
         prefetch(search->index, found->anchor + next, found->anchors - next);
-        for (; next < found->anchors; next++) {
-            const bl_anchor *anchor = &found->anchor[next];
+        while (next < found->anchors) {
+            size_t here = next++;
+            const bl_anchor *anchor = &found->anchor[here];
             if (anchor->end <= s->cursor || !try_anchor(s, anchor, &copy))
                 continue;
             if (found->copies == found->copy_room)
                 return BL_LENGTH;
+            if (refresh(s, &copy) && here > s->looked) {
+                s->looked = here;
+                next = look_again(s, &copy, here);
+                continue;
+            }
             take(s, copy);
             /* What is logged again needs its anchors in the index; what is not need not even be scanned. */
             if (s->cursor > scanned && copy.length < search->relog_below && search->store)

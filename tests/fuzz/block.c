@@ -61,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                            block.raw_length, oldest);
 
     if (status == BL_OK && block.logs) {
-        bl_index index = {aligned_alloc(64, entries * sizeof(uint64_t)), BUCKET_BITS, {0}};
+        bl_index index = {aligned_alloc(64, entries * sizeof(uint64_t)), 1 << BUCKET_BITS, {0}, {0}};
         memset(index.entry, 0, entries * sizeof(uint64_t));
         if (bl_append(&logs[0], &index, 1, block.base, wire + block.token_at, block.token_length, out,
                       block.raw_length, NULL, 0) != BL_OK)

@@ -17,7 +17,7 @@ typedef struct {
 
 static side make_side(void)
 {
-    side s = {{malloc(SEGMENTS * sizeof(uint8_t *)), SEGMENT_BITS, SEGMENTS}, {NULL, BUCKET_BITS, {0}}, {0, 0}};
+    side s = {{malloc(SEGMENTS * sizeof(uint8_t *)), SEGMENT_BITS, SEGMENTS}, {NULL, 1 << BUCKET_BITS, {0}, {0}}, {0, 0}};
     size_t bytes = sizeof(uint64_t) * (BL_BUCKET << BUCKET_BITS);
 
     for (uint32_t i = 0; i < SEGMENTS; i++)
