@@ -355,7 +355,9 @@ class Peer:
             if flow is not None:
                 flow.grant(credit)
         elif kind == Kind.OPEN:
-            self._open(frames.read_open(body))
+            message = frames.read_open(body)
+            self._open(message)
+            self._blocks.opened(message.stream)
         elif kind == Kind.RESET:
             flow = self.flows.get(frames.read_numbers(body, 1)[0])
             if flow is not None:
@@ -449,6 +451,10 @@ class Peer:
 
     def flow(self, stream: int) -> Flow | None:
         return self.flows.get(stream)
+
+    def yet_to_open(self, stream: int) -> bool:
+        """Whether the stream is the peer's, and its OPEN has not come: it may be slower than the first block."""
+        return stream % 2 != self._next_stream % 2 and stream > self._opened_by_peer
 
     def bulk_frame(self, kind: int, body: bytes) -> None:
         if kind == Kind.ACK:

@@ -33,7 +33,8 @@ THREAD_BYTES = 32 * 1024  # literal bytes of the last block that make the next o
 DENSE_BELOW = 40e6  # bytes per second of the link; above, zstd is slower than the link that it would save
 RECENT_S = 0.5  # how long a lane that was the bottleneck is taken to be it still
 FIRST_DENSE = 4  # blocks, before anything is known of the link
-TRIES = 3  # to send a block that the peer cannot decode
+TRIES = 5  # to send a block that the peer cannot decode
+EARLY_STREAMS = 4096
 LATE_WINDOWS = 64  # of ended streams, whose last blocks may still be on their way
 _DOMAIN_SHIFT = 1
 
@@ -65,6 +66,8 @@ class BulkOwner(Protocol):
     def bulk_lane(self) -> Lane | None: ...
 
     def flow(self, stream: int) -> Flow | None: ...
+
+    def yet_to_open(self, stream: int) -> bool: ...
 
     def deliver(self, flow: Flow, offset: int, data: bytes | memoryview, fin: bool) -> None: ...
 
@@ -272,6 +275,7 @@ class BulkReceiver:
     """Decodes the blocks of the bulk session in their order and hands the bytes to the flows."""
 
     QUEUE = 4 << 20  # wire bytes waiting for the decoder at which the lane is paused
+    EARLY = 16 << 20  # bytes of streams whose OPEN is still on its way over the express lane: the same
 
     def __init__(self, owner: BulkOwner) -> None:
         self._owner = owner
@@ -281,14 +285,15 @@ class BulkReceiver:
         self._generation = 0
         self._windows: dict[int, dedupe.DecodeWindow] = {}
         self._late: OrderedDict[int, dedupe.DecodeWindow] = OrderedDict()
+        self._early: dict[int, list[tuple[int, int, int, bytes]]] = {}
+        self._early_bytes = 0
 
     def take(self, kind: int, body: bytes) -> None:
         """A frame of the bulk session, or an ACK, which must not overtake a NAK. Raises ProtocolError."""
         if self._decoding or self._queue:
             self._queue.append((kind, body))
             self._queued += len(body)
-            if self._queued > self.QUEUE:
-                self._pause(True)
+            self._pace()
         else:
             self._process(kind, body)
 
@@ -307,7 +312,7 @@ class BulkReceiver:
         window = self._windows.get(stream) or self._late.get(stream)
         if window is None:
             window = dedupe.DecodeWindow()
-            if self._owner.flow(stream):
+            if self._owner.flow(stream) or self._owner.yet_to_open(stream):
                 self._windows[stream] = window
             else:
                 self._keep_late(stream, window)
@@ -319,6 +324,8 @@ class BulkReceiver:
         self._queued = 0
         self._windows.clear()
         self._late.clear()
+        self._early.clear()
+        self._early_bytes = 0
 
     def _process(self, kind: int, body: bytes) -> None:
         if kind != frames.Kind.BLOCK:
@@ -374,6 +381,12 @@ class BulkReceiver:
         if flow is not None:
             flow.wan_in += size
             owner.deliver(flow, offset, raw, bool(flags & FIN))
+        elif owner.yet_to_open(stream):
+            if len(self._early) >= EARLY_STREAMS and stream not in self._early:
+                raise ProtocolError(f"blocks of {EARLY_STREAMS} streams that nobody has opened")
+            self._early.setdefault(stream, []).append((offset, flags, size, raw))
+            self._early_bytes += len(raw)
+            self._pace()
         owner.bulk_took(len(raw))
 
     def _drain(self) -> None:
@@ -381,7 +394,27 @@ class BulkReceiver:
             kind, body = self._queue.popleft()
             self._queued -= len(body)
             self._process(kind, body)
-        if self._queued <= self.QUEUE // 2:
+        self._pace()
+
+    def opened(self, stream: int) -> None:
+        """The stream's OPEN has come, and been granted or not: what came before it has its turn now."""
+        pieces = self._early.pop(stream, ())
+        self._early_bytes -= sum(len(raw) for *_, raw in pieces)
+        for offset, flags, size, raw in pieces:
+            flow = self._owner.flow(stream)
+            if flow is not None:
+                flow.wan_in += size
+                self._owner.deliver(flow, offset, raw, bool(flags & FIN))
+        if pieces:
+            self._pace()
+        if self._owner.flow(stream) is None:
+            self.forget(stream)
+
+    def _pace(self) -> None:
+        """Slows the peer down when more waits here than should, and lets it go on at half of that."""
+        if self._queued > self.QUEUE or self._early_bytes > self.EARLY:
+            self._pause(True)
+        elif self._queued <= self.QUEUE // 2 and self._early_bytes <= self.EARLY // 2:
             self._pause(False)
 
     def _pause(self, paused: bool) -> None:
