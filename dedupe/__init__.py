@@ -8,6 +8,7 @@ from dedupe.heap import keep_heap
 from dedupe.literals import Effort
 from dedupe.opening import open_cache
 from dedupe.store.finding import Finding
+from dedupe.store.inspect import CacheReport, LogReport, clear, inspect
 from dedupe.window import DecodeWindow, EncodeWindow
 
 Window = EncodeWindow | DecodeWindow
@@ -17,14 +18,18 @@ __all__ = [
     "Block",
     "Cache",
     "CacheInUse",
+    "CacheReport",
     "CacheStats",
     "DecodeWindow",
     "Effort",
     "EncodeWindow",
     "Finding",
+    "LogReport",
     "OfferError",
     "StoreError",
     "Window",
+    "clear",
+    "inspect",
     "keep_heap",
     "open_cache",
     "pack",

@@ -16,6 +16,7 @@ _COMMANDS: Final = {
     "flows": ("appliance.cli.flows", "TCP flows: optimised, or passed and why."),
     "events": ("appliance.cli.events", "What happened."),
     "bypass": ("appliance.cli.bypass", "Let new flows pass untouched: all, a peer's, a rule's."),
+    "cache": ("appliance.cli.cache", "The chunk caches: what they hold, whether it is sound; empty them."),
     "reload": ("appliance.cli.reload", "Put the changed configuration file in force."),
     "config": ("appliance.cli.config", "Check a configuration file, or print an example."),
     "key": ("appliance.cli.key", "Make or show a box's key."),

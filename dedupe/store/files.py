@@ -2,9 +2,15 @@
 
 import fcntl
 import os
+import struct
 from pathlib import Path
 
 MODE, DIRECTORY_MODE = 0o600, 0o700
+_FLOCK = struct.Struct("@hhqqi0q")  # struct flock: type, whence, start, length (0: all), pid
+
+
+def _lock(kind: int) -> bytes:
+    return _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
 
 
 class File:
@@ -45,12 +51,17 @@ class File:
         os.fdatasync(self.descriptor)
 
     def lock(self) -> bool:
-        """False if another process (or another opening in this one) holds it."""
+        """For this opening alone, until it is closed. False if another one has it."""
         try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.fcntl(self.descriptor, fcntl.F_OFD_SETLK, _lock(fcntl.F_WRLCK))
+        except (BlockingIOError, PermissionError):
             return False
         return True
+
+    def locked(self) -> bool:
+        """Whether another opening has it. Looking does not get in anybody's way."""
+        answer = fcntl.fcntl(self.descriptor, fcntl.F_OFD_GETLK, _lock(fcntl.F_WRLCK))
+        return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
     def close(self) -> None:
         os.close(self.descriptor)
