@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 SOURCES := appliance dedupe vmhost webui tests setup.py
 
-.PHONY: help setup demo test check unit lab fuzz bench format clean
+.PHONY: help setup demo test check unit crash lab fuzz bench format clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z]*\):.*## /\1  /p' Makefile | column -t -l 2
@@ -30,6 +30,9 @@ unit:  ## Tests without privileges
 
 fuzz:  ## The C kernel under ASan, UBSan and libFuzzer, for ten seconds
 	tests/fuzz/run 10
+
+crash:  ## 500 crashes of the chunk cache under traffic
+	$(PYTHON) -m pytest tests/crash -s --crashes 500
 
 lab:  ## Tests in network namespaces
 	$(PYTHON) -m pytest tests/lab

@@ -46,7 +46,7 @@ class DiskLog(Log):
         super().__init__(journal.header.epoch, span, gap, ring)
         self.role = role
         self.losses = Losses()
-        self.lease = max(1 << ring.bits, min(LARGEST_LEASE, span // 8)) if role is Role.WRITTEN else ENDLESS
+        self.lease = max(1 << ring.bits, min(LARGEST_LEASE, span // 32)) if role is Role.WRITTEN else ENDLESS
         self.head = max(ledger.leased, ledger.newest_end()) if ledger.closed is None else ledger.closed
         self.leased = self.head if role is Role.WRITTEN else ENDLESS
         self._disk, self._journal = ring, journal
