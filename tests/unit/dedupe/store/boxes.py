@@ -51,6 +51,8 @@ def exchange(sender: Box, receiver: Box) -> int:
     """Sends PIECES and returns how many bytes of them did not have to be sent."""
     copied = 0
     for piece in PIECES:
+        if sender.cache.wants_sync:
+            sender.cache.sync()
         block = sender.cache.encode(piece, effort=Effort.FAST)
         assert receiver.cache.decode(block.wire, limit=len(piece)) == piece
         sender.cache.acknowledge(block)

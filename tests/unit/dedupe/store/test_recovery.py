@@ -121,7 +121,7 @@ def test_an_older_state_of_the_same_files(boxes: tuple[Box, Box]) -> None:
     sender.reopen()
     meet(sender.cache, receiver.cache)
     for number in range(20):
-        block = sender.cache.encode(bytes([number]) + NOISE[::-1], effort=Effort.RAW)
+        block = sender.cache.encode(bytes([number]) + NOISE[20_000::-1], effort=Effort.RAW)
         assert receiver.cache.decode(block.wire, limit=1 << 20)
         sender.cache.acknowledge(block)
         sender.cache.sync()
