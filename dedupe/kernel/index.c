@@ -1,5 +1,6 @@
 #include "index.h"
 #include "log.h"
+#include "scan.h"
 
 enum {
     YOUNG_BITS = 16,   /* up to this age (bytes) all are equal */
@@ -78,9 +79,7 @@ void bl_index_bytes(bl_index *index, uint32_t log_id, uint64_t offset, const uin
 
     for (size_t at = from; at < to; at += STEP) {
         size_t end = to - at < STEP ? to : at + STEP;
-        size_t count = bl_scan(raw, at, end, anchor, ROOM);
-        for (size_t i = 0; i < count; i++)
-            __builtin_prefetch(bl_index_place(index, anchor[i].hash).bucket, 1);
+        size_t count = bl_scan_for(index, raw, at, end, anchor, ROOM);
         for (size_t i = 0; i < count; i++)
             bl_index_put(index, anchor[i].hash, log_id, offset + (anchor[i].end - from), put);
     }

@@ -146,18 +146,13 @@ static size_t look_again(const state *s, const bl_copy *copy, size_t next)
     return next;
 }
 
-static void prefetch(const bl_index *index, const bl_anchor *anchor, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        __builtin_prefetch(bl_index_place(index, anchor[i].hash).bucket);
-}
-
 /* Anchors of [from, to) join the block's list. */
 static void scan(state *s, size_t from, size_t to)
 {
     bl_found *found = s->found;
 
-    found->anchors += bl_scan(s->raw, from, to, found->anchor + found->anchors, found->anchor_room - found->anchors);
+    found->anchors += bl_scan_for(s->search->index, s->raw, from, to, found->anchor + found->anchors,
+                                  found->anchor_room - found->anchors);
 }
 
 static int search_block(state *s)
@@ -184,7 +179,6 @@ static int search_block(state *s)
         step = step * 2 < LAST_STEP ? step * 2 : LAST_STEP;
         if (!search->copy)
             continue;
-        prefetch(search->index, found->anchor + next, found->anchors - next);
         while (next < found->anchors) {
             size_t here = next++;
             const bl_anchor *anchor = &found->anchor[here];

@@ -6,6 +6,8 @@
  */
 #include "scan.h"
 
+#include "index.h"
+
 enum {
     APART = 16,   /* least distance of anchors */
     PIECE = 512,  /* random bytes rarely go as long without an anchor */
@@ -24,10 +26,18 @@ static inline uint64_t warmed(const uint8_t *raw, size_t at)
 }
 
 typedef struct {
+    const bl_index *index; /* whose lines will be wanted, or NULL */
     bl_anchor *out;
     size_t count, room;
     size_t covered; /* where the last anchor's window ends, or where the scan began */
 } list;
+
+/* A line comes from memory in the time that a lane takes for a hundred bytes: ask for it as soon as it is known. */
+static inline void ask(const bl_index *index, uint64_t hash)
+{
+    if (index)
+        __builtin_prefetch(bl_index_place(index, hash).bucket, 1);
+}
 
 static void put(list *l, uint64_t hash, size_t end)
 {
@@ -51,6 +61,7 @@ static void fill(list *l, const uint8_t *raw, size_t to)
                 best_end = i + 1;
             }
         }
+        ask(l->index, best);
         put(l, best, best_end);
         l->covered = from + PIECE;
     }
@@ -72,6 +83,7 @@ static __attribute__((noinline)) void found(list *l, const uint8_t *raw, uint64_
     do {                                                                                                               \
         ROLL(lane, at);                                                                                                \
         if (__builtin_expect(bl_is_anchor(hash[lane]), 0)) {                                                           \
+            ask(index, hash[lane]);                                                                                    \
             spot[lane][count[lane]].hash = hash[lane];                                                                 \
             spot[lane][count[lane]++].end = (uint32_t)((lane) * width + (at) + 1);                                     \
         }                                                                                                              \
@@ -80,6 +92,7 @@ static __attribute__((noinline)) void found(list *l, const uint8_t *raw, uint64_
 /* Four stretches of `width` bytes side by side: each step waits for the one before it, those of other lanes do not. */
 static void scan_lanes(list *l, const uint8_t *raw, size_t from, size_t width)
 {
+    const bl_index *index = l->index;
     bl_anchor spot[LANES][WIDEST];
     uint64_t hash[LANES] = {0};
     size_t count[LANES] = {0};
@@ -104,7 +117,7 @@ static void scan_lanes(list *l, const uint8_t *raw, size_t from, size_t width)
             found(l, raw, spot[lane][i].hash, from + spot[lane][i].end);
 }
 
-size_t bl_scan(const uint8_t *raw, size_t from, size_t to, bl_anchor *out, size_t room)
+size_t bl_scan_for(const bl_index *index, const uint8_t *raw, size_t from, size_t to, bl_anchor *out, size_t room)
 {
     uint64_t hash;
 
@@ -112,7 +125,7 @@ size_t bl_scan(const uint8_t *raw, size_t from, size_t to, bl_anchor *out, size_
         from = BL_WINDOW - 1;
     if (from >= to)
         return 0;
-    list l = {out, 0, room, from};
+    list l = {index, out, 0, room, from};
     while (to - from >= LANES * NARROWEST) {
         size_t width = (to - from) / LANES < WIDEST ? (to - from) / LANES : WIDEST;
         scan_lanes(&l, raw, from, width);
@@ -121,9 +134,16 @@ size_t bl_scan(const uint8_t *raw, size_t from, size_t to, bl_anchor *out, size_
     hash = warmed(raw, from);
     for (size_t i = from; i < to; i++) {
         hash = (hash << 1) + bl_gear[raw[i]];
-        if (__builtin_expect(bl_is_anchor(hash), 0))
+        if (__builtin_expect(bl_is_anchor(hash), 0)) {
+            ask(index, hash);
             found(&l, raw, hash, i + 1);
+        }
     }
     fill(&l, raw, to);
     return l.count;
+}
+
+size_t bl_scan(const uint8_t *raw, size_t from, size_t to, bl_anchor *out, size_t room)
+{
+    return bl_scan_for(NULL, raw, from, to, out, room);
 }
