@@ -1,120 +1,103 @@
-"""Codec figures on real files: `.venv/bin/python tests/bench/codec.py [--effort DENSE] [--json] FILE...`
+"""The codec beside memcpy, memcmp and zstd: `python -m tests.bench.codec [--repeats N] [--json] [OLD NEW]...`
 
-One cache pair in one process encodes the files in the order given and checks every block. Per file: bytes,
-wire bytes, ratio, tokens' share, and MB/s of CPU time for each side. memcpy and memcmp of the same run stand
-beside them. Without FILE: numpy 1.26.3 cold, 1.26.3 again, 1.26.4 (fetched with pip into .cache/).
+Each pair of files is two releases of something: the old one goes cold, then warm, then the new one. All of it is
+repeated, rivals in turn, and medians of the ratios are printed, since the machine is shared: speeds without literal
+compression as multiples of memcmp (encode) and memcpy (decode; cold as well), bytes of the dense level beside
+`zstd -3 --long=27` (cold, with CPU) and `zstd -1 --patch-from` (new). Without files: numpy 1.26.3 and 1.26.4.
 """
 
 import argparse
 import json
+import resource
+import statistics
 import subprocess
 import sys
-import tarfile
-import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from dedupe._kernel import ffi
+from dedupe import Effort, keep_heap
+from dedupe.measure import BLOCK, Bench, Measured, machine
+from tests.bench.content import releases
 
-from dedupe import Cache, DecodeWindow, Effort, EncodeWindow, keep_heap
-
-CACHE_DIR = Path(__file__).resolve().parents[2] / ".cache" / "codec"
-
-
-def numpy_tar(version: str) -> Path:
-    """The wheel of that version, unpacked to a tar (names in the wheel's order)."""
-    target = CACHE_DIR / f"numpy-{version}.tar"
-    if target.exists():
-        return target
-    CACHE_DIR.mkdir(parents=True, exist_ok=True)
-    wanted = ["--only-binary", ":all:", "--python-version", "311", "--platform", "manylinux2014_x86_64"]
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", *wanted, "-d", str(CACHE_DIR)]
-    subprocess.run([*command, f"numpy=={version}"], check=True, stdout=sys.stderr)
-    (wheel,) = CACHE_DIR.glob(f"numpy-{version}-*.whl")
-    with zipfile.ZipFile(wheel) as source, tarfile.open(target, "w") as out:
-        for entry in source.infolist():
-            member = tarfile.TarInfo(entry.filename)
-            member.size = entry.file_size
-            with source.open(entry) as content:
-                out.addfile(member, content)
-    return target
+Figures = dict[str, float]
 
 
-def rates(size: int = 64 << 20) -> dict[str, float]:
-    """memcpy and memcmp of this machine, MB/s, on memory that is already there."""
-    left, right = ffi.new("char[]", size), ffi.new("char[]", size)
-    ffi.memmove(left, right, size)
-    started = time.thread_time()
-    ffi.memmove(left, right, size)
-    copied = time.thread_time()
-    same = memoryview(ffi.buffer(left)) == memoryview(ffi.buffer(right))
-    compared = time.thread_time()
-    if not same:
-        raise RuntimeError("memory does not hold what was copied into it")
-    return {
-        "memcpy_mb_s": round(size / (copied - started) / 1e6),
-        "memcmp_mb_s": round(size / (compared - copied) / 1e6),
+def blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while raw := file.read(BLOCK):
+            yield raw
+
+
+def ours(old: Path, new: Path, effort: Effort) -> tuple[Measured, Measured, Measured]:
+    """Cold, warm, modified."""
+    total = 2 * old.stat().st_size + new.stat().st_size
+    bench = Bench(capacity=max(total, 16 << 20), effort=effort)
+    bench.prepare(total)
+    cold, warm, modified = (bench.run(path.name, blocks(path)) for path in (old, old, new))
+    if not (cold.ok and warm.ok and modified.ok):
+        raise RuntimeError(f"{old}, {new}: wrong bytes")
+    return cold, warm, modified
+
+
+def zstd(*arguments: str | Path) -> tuple[int, float]:
+    """Bytes it makes and the CPU seconds it takes."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    made = subprocess.run(["zstd", "-q", "-c", *arguments], check=True, stdout=subprocess.PIPE)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return len(made.stdout), after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def once(old: Path, new: Path) -> Figures:
+    """One round over a pair."""
+    speeds = machine()
+    cold, warm, modified = ours(old, new, Effort.RAW)
+    figures = {
+        "memcpy_mb_s": speeds.memcpy_mb_s,
+        "memcmp_mb_s": speeds.memcmp_mb_s,
+        "cold_mb_s": cold.encode_mb_s,
+        "cold_of_memcpy": cold.encode_mb_s / speeds.memcpy_mb_s,
+        "warm_of_memcmp": warm.encode_mb_s / speeds.memcmp_mb_s,
+        "modified_of_memcmp": modified.encode_mb_s / speeds.memcmp_mb_s,
+        "warm_decode_of_memcpy": warm.decode_mb_s / speeds.memcpy_mb_s,
+        "modified_decode_of_memcpy": modified.decode_mb_s / speeds.memcpy_mb_s,
+    }
+    dense_cold, dense_warm, dense_modified = ours(old, new, Effort.DENSE)
+    cold_bytes, cold_cpu = zstd("-3", "--long=27", "--single-thread", old)
+    patch_bytes, _ = zstd("-1", f"--patch-from={old}", new)
+    return figures | {
+        "dense_cold_of_zstd": dense_cold.out_bytes / cold_bytes,
+        "dense_cold_cpu_of_zstd": dense_cold.bytes / dense_cold.encode_mb_s / 1e6 / cold_cpu,
+        "dense_warm_percent": 100 * dense_warm.out_bytes / dense_warm.bytes,
+        "dense_modified_percent": 100 * dense_modified.out_bytes / dense_modified.bytes,
+        "dense_modified_of_zstd_patch": dense_modified.out_bytes / patch_bytes,
     }
 
 
-def measure(paths: list[Path], effort: Effort, block: int) -> Iterator[dict[str, object]]:
-    sender, receiver = Cache(capacity=512 << 20), Cache(capacity=512 << 20)
-    offers = sender.offer(), receiver.offer()
-    sender.accept(offers[1])
-    receiver.accept(offers[0])
-    for cache in (sender, receiver):
-        cache.prepare(sum(path.stat().st_size for path in paths))
-    for path in paths:
-        content = memoryview(path.read_bytes())
-        out, into = EncodeWindow(), DecodeWindow()
-        before = sender.stats()
-        encoding = decoding = 0.0
-        wire = 0
-        for at in range(0, len(content), block):
-            raw = bytes(content[at : at + block])
-            started = time.thread_time()
-            made = sender.encode(raw, effort=effort, window=out)
-            encoded = time.thread_time()
-            got = receiver.decode(made.wire, window=into, limit=block)
-            decoded = time.thread_time()
-            if got != raw:
-                raise RuntimeError(f"{path}: wrong bytes at {at}")
-            sender.acknowledge(made)
-            wire += len(made.wire)
-            encoding += encoded - started
-            decoding += decoded - encoded
-        after = sender.stats()
-        yield {
-            "file": path.name,
-            "bytes": len(content),
-            "out_bytes": wire,
-            "percent": round(100 * wire / max(1, len(content)), 4),
-            "logged": after.encoded_logged - before.encoded_logged,
-            "literal": after.encoded_literal - before.encoded_literal,
-            "encode_mb_s": round(len(content) / max(encoding, 1e-9) / 1e6),
-            "decode_mb_s": round(len(content) / max(decoding, 1e-9) / 1e6),
-        }
+def measure(old: Path, new: Path, repeats: int) -> Figures:
+    """The medians."""
+    rounds = [once(old, new) for _ in range(repeats)]
+    return {name: round(statistics.median(figures[name] for figures in rounds), 4) for name in rounds[0]}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("files", nargs="*", type=Path)
-    parser.add_argument("--effort", default="DENSE", choices=[effort.name for effort in Effort])
-    parser.add_argument("--block", type=int, default=256 * 1024)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="one JSON object a pair")
     options = parser.parse_args()
-    files = options.files
-    if not files:
-        old, new = numpy_tar("1.26.3"), numpy_tar("1.26.4")
-        files = [old, old, new, new]
+    files = options.files or list(releases())
+    if len(files) % 2:
+        parser.error("files come in pairs: old, new")
     keep_heap()
-    speeds = rates()
-    for row in measure(files, Effort[options.effort], options.block):
-        line = json.dumps(row | speeds) if options.json else "  ".join(f"{k} {v}" for k, v in row.items())
+    for old, new in zip(files[::2], files[1::2], strict=True):
+        figures = measure(old, new, options.repeats)
+        if options.json:
+            line = json.dumps({"old": old.name, "new": new.name} | figures)
+        else:
+            line = f"{old.name} -> {new.name}\n" + "\n".join(f"  {k:28} {v:,}" for k, v in figures.items())
         sys.stdout.write(line + "\n")
-    if not options.json:
-        sys.stdout.write(f"{speeds}\n")
 
 
 if __name__ == "__main__":
