@@ -23,7 +23,7 @@ from dedupe.window import DecodeWindow, EncodeWindow
 LEAST_CAPACITY = 4096
 LARGEST_CAPACITY = 1 << 39
 LARGEST_INDEX = 1 << 27
-SYNC_STEP = 1 << 24
+SYNC_STEP = 1 << 23
 RECOVERY_STEP = 1 << 22
 
 

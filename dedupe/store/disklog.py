@@ -46,7 +46,10 @@ class DiskLog(Log):
         super().__init__(journal.header.epoch, span, gap, ring)
         self.role = role
         self.losses = Losses()
-        self.lease = max(1 << ring.bits, min(LARGEST_LEASE, span // 32)) if role is Role.WRITTEN else ENDLESS
+        self._least_lease = max(1 << ring.bits, min(LARGEST_LEASE, span // 32))
+        self._most_lease = max(1 << ring.bits, min(LARGEST_LEASE, span // 8))
+        usual = max(self._least_lease, self._most_lease // 2)
+        self.lease = usual if role is Role.WRITTEN else ENDLESS
         self.head = max(ledger.leased, ledger.newest_end()) if ledger.closed is None else ledger.closed
         self.leased = self.head if role is Role.WRITTEN else ENDLESS
         self._disk, self._journal = ring, journal
@@ -204,7 +207,7 @@ class DiskLog(Log):
         """Leave a mark that no orderly end has been reached yet, and get the first lease. OSError."""
         self._journal.ledger.reopen()
         if self.role is Role.WRITTEN:
-            self._extend_lease()
+            self._lease_from(self.head)
         elif self.epoch:
             self._journal.rewrite()
 
@@ -223,8 +226,15 @@ class DiskLog(Log):
             self._lease_from(self.head)
 
     def _extend_lease(self) -> None:
-        if self.leased - self.head < self.lease * 3 // 4:
-            self._lease_from(self.head)
+        """Longer ones while much is written: what is left of a lease after a crash is a hole."""
+        left = self.leased - self.head
+        if left >= self.lease * 3 // 4:
+            return
+        if left < self.lease // 4:
+            self.lease = min(2 * self.lease, self._most_lease)
+        elif left > self.lease // 2:
+            self.lease = max(self.lease // 2, self._least_lease)
+        self._lease_from(self.head)
 
     def _lease_from(self, head: int) -> None:
         self._journal.append([Record(Kind.LEASED, head + self.lease)])

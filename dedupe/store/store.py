@@ -75,7 +75,7 @@ class Store:
 
     @property
     def wants_sync(self) -> bool:
-        return self.written.wants_save or self.received.wants_save
+        return not self._failing and (self.written.wants_save or self.received.wants_save)
 
     @property
     def unverified(self) -> int:

@@ -1,6 +1,10 @@
 """Records, and what they add up to."""
 
+import re
+from pathlib import Path
+
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,6 +49,22 @@ def test_round_trip_up_to_the_first_damage(wanted: list[Record], data: st.DataOb
             parse_header(damaged)
     else:
         assert list(parse_records(damaged, HEADER)) == wanted[: (place - HEADER_BYTES) // 32]
+
+
+def test_the_vectors_of_the_format() -> None:
+    text = (Path(__file__).parents[4] / "docs" / "FORMAT.md").read_text()
+    found = re.search(r"```journal\n(.*?)```", text, re.DOTALL)
+    assert found
+    data = bytes.fromhex(found.group(1).replace("\n", ""))
+    header = parse_header(data)
+    assert header == Header(0x77, 0x6272616E63683031, Role.WRITTEN, 16, 34)
+    hello = xxhash.xxh3_64_intdigest(b"hello", header.epoch)
+    assert list(parse_records(data, header)) == [
+        Record(Kind.LEASED, 65536),
+        held(0, 5, hello),
+        Record(Kind.DROPPED, 2, 3),
+        Record(Kind.CLOSED, 70000, 1),
+    ]
 
 
 def test_a_record_counts_only_in_its_place_and_epoch() -> None:
