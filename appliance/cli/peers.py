@@ -67,17 +67,23 @@ def lanes(described: list[Mapping[str, Any]]) -> Any:
     """A line for each lane."""
     from appliance.cli import tables
 
-    made = tables.table("  lane", "path", "remote", "RTT", "in", "out", right=("RTT", "in", "out"))
+    made = tables.table("  lane", "remote", "in", "out", "waiting", right=("in", "out", "waiting"))
     for lane in described:
         made.add_row(
             f"  {lane.get('name', '')}",
-            str(lane.get("path", "")),
-            tables.endpoint(lane.get("remote")),
-            tables.duration(lane.get("rtt_s")),
+            _remote(lane.get("remote")),
             tables.size(lane.get("bytes_in")),
             tables.size(lane.get("bytes_out")),
+            tables.size(lane.get("backlog")),
         )
     return made
+
+
+def _remote(value: object) -> str:
+    """Where a lane leads: "host port" from the data plane."""
+    from appliance.cli import tables
+
+    return tables.endpoint(value.split(" ") if isinstance(value, str) else value)
 
 
 def _flows(peer: Mapping[str, Any]) -> str:

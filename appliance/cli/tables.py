@@ -12,12 +12,16 @@ from rich.text import Text
 
 from appliance.config.units import show_duration, show_size
 
+_WIDTH = 10_000  # characters; wider than any table
 _COLOURS = {"up": "green", "down": "red", "refused": "red", "connecting": "yellow", "bypassed": "yellow"}
 
 
 def console() -> Console:
-    """Standard output. Nothing in an answer is taken for markup: addresses and errors have brackets of their own."""
-    return Console(markup=False, highlight=False)
+    """Standard output. Nothing in an answer is taken for markup: addresses and errors have brackets of their own.
+
+    Lines are as long as they must be, whatever the screen or pipe: half an address helps nobody.
+    """
+    return Console(markup=False, highlight=False, width=_WIDTH)
 
 
 def line(*parts: str | tuple[str, str]) -> Text:

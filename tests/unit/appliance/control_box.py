@@ -78,7 +78,7 @@ class DataInMemory:
             "since": 0.0,
             "rtt_s": 0.02,
             "streams": 1,
-            "lanes": [{"name": "bulk", "remote": "10.9.0.2:4001", "bytes_in": 10, "bytes_out": 5}],
+            "lanes": [{"name": "bulk", "remote": "10.9.0.2 4001", "bytes_in": 10, "bytes_out": 5}],
             "lan_in": 600,
             "lan_out": 400,
             "wan_in": 60,

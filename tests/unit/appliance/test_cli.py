@@ -45,7 +45,7 @@ Say = Callable[..., Said]
 def say(box: ControlBox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Say:
     """`branchline …` for that box."""
     monkeypatch.setenv("BRANCHLINE_SOCKET", str(box.socket))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "40")
 
     def command(*words: str) -> Said:
         capsys.readouterr()
