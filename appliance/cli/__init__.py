@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,9 @@ _COMMANDS: Final = {
     "codec": ("appliance.cli.codec", "The codec by itself, on given files."),
     "lab": ("appliance.cli.lab", "The simulated network, to try Branchline in."),
 }
+
+
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class _Lazy(click.Group):
@@ -78,4 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stdout = None  # Python must not try to flush again
         return 141
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: cannot write: {where}{error.strerror}", err=True)
+        return 1
     return result if isinstance(result, int) else 0

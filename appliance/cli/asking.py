@@ -31,7 +31,7 @@ def socket_option(command: Command) -> Command:
     return click.option(
         "--socket",
         "socket_path",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),  # asking() says it better
         envvar="BRANCHLINE_SOCKET",
         default=DEFAULT_SOCKET,
         show_default=True,
