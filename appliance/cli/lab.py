@@ -15,6 +15,7 @@ from appliance.lab import LabError, WanProfile, demo, rootless
 from appliance.lab.transfer import Outcome, Protocol, transfer
 
 UNLIMITED = "unlimited"
+SLOWEST, LONGEST = 1000, 60  # bytes/s, and seconds there and back: what the lab's WAN can be
 MEANINGFUL = 10_000  # bytes; below, what a connection itself costs hides any reduction
 
 
@@ -36,7 +37,20 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic only since c
 
 def rate(text: str) -> float | None:
     """Bytes/s; None for "unlimited". ValueError says what to write."""
-    return None if text == UNLIMITED else float(units.rate(text))
+    if text == UNLIMITED:
+        return None
+    value = float(units.rate(text))
+    if value < SLOWEST:
+        raise ValueError(f'"{text}" is less than "8kbit"; write it like "20mbit" or "{UNLIMITED}"')
+    return value
+
+
+def round_trip(text: str) -> float:
+    """Seconds; ValueError says what to write."""
+    value = units.duration(text)
+    if value > LONGEST:
+        raise ValueError(f'"{text}" is longer than {LONGEST} s; write it like "80ms" or 0.08 (seconds)')
+    return value
 
 
 def fraction(text: str) -> float:
@@ -66,7 +80,7 @@ def lab() -> None:
 )
 @click.option(
     "--rtt",
-    type=Parsed("TIME", units.duration),
+    type=Parsed("TIME", round_trip),
     default="80ms",
     show_default=True,
     help="Round-trip time of the WAN.",
@@ -130,8 +144,9 @@ def transfer_command(
                 click.echo(json.dumps(dataclasses.asdict(outcome)))
     except LabError as error:
         raise click.ClickException(str(error)) from error
-    if not as_json:
-        click.echo(table(outcomes))
+    finally:  # after a Ctrl-C too: what has been measured is worth reading
+        if outcomes and not as_json:
+            click.echo(table(outcomes))
     if not all(outcome.ok for outcome in outcomes):
         raise SystemExit(1)
 

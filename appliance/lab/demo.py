@@ -13,6 +13,7 @@ from appliance.lab.pair import Pair
 from appliance.lab.profile import WanProfile
 from appliance.lab.repository import GitServer, make
 from appliance.lab.share import Share
+from appliance.lab.tools import LabError
 from appliance.lab.transfer import Served
 
 PROFILE = WanProfile(rate=2_500_000, rtt=0.08)
@@ -44,9 +45,18 @@ class Result:
 
 
 def prepare(cache: Path, report: Report) -> list[Path]:
-    """Fetch what is not in the cache yet; needs the Internet, so it comes before any namespace."""
-    tars = [samples.fetch(release, cache, report) for release in RELEASES]
-    make(cache / "django.git", tars[:2])
+    """Fetch what is not in the cache yet; needs the Internet, so it comes before any namespace.
+
+    Raises LabError when it cannot be fetched or kept.
+    """
+    try:
+        tars = [samples.fetch(release, cache, report) for release in RELEASES]
+        make(cache / "django.git", tars[:2])
+    except OSError as error:
+        where = error.filename or cache
+        raise LabError(
+            f"{where}: {error.strerror}; say with --cache where the releases may be kept"
+        ) from error
     return tars
 
 

@@ -65,8 +65,9 @@ def drops(profile: WanProfile, cut: bool) -> str:
     ]
     for name in INTERFACES:
         if chance:
-            random = f"numgen random mod 1000000 < {chance}"
-            lines.append(f"add rule inet lab_wan loss oifname {name} {random} counter name lost_{name} drop")
+            # nft takes no comparison that always holds.
+            random = f"numgen random mod 1000000 < {chance} " if chance < 1_000_000 else ""
+            lines.append(f"add rule inet lab_wan loss oifname {name} {random}counter name lost_{name} drop")
         if cut:
             lines.append(f"add rule inet lab_wan cut oifname {name} counter name cut_{name} drop")
     return "\n".join(lines) + "\n"

@@ -3,6 +3,7 @@
 import http.client
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from appliance.lab.tools import LabError
 Protocol = Literal["http", "raw"]
 Report = Callable[[str], None]
 PIECE = 1 << 20
+TELL = 5.0  # seconds between two words about a long transfer
 STALL = 60.0  # seconds without a byte after which a transfer has failed
 CONNECT_TIMEOUT = 20.0
 
@@ -61,12 +63,14 @@ class Served:
         if self._process.stdout.readline().strip() != b"ready":
             raise LabError("the lab's file server did not start; its error is above")
 
-    def fetch(self, number: int) -> bool:
+    def fetch(self, number: int, report: Report = lambda _: None) -> bool:
         """Download a file and compare it as it comes; True when every byte and the end are right."""
-        with _connect(self._client, self._address) as connection, self._files[number].open("rb") as original:
+        path = self._files[number]
+        so_far = _progress(path, report)
+        with _connect(self._client, self._address) as connection, path.open("rb") as original:
             if self._protocol == "http":
-                return _fetch_http(connection, number, original)
-            return _fetch_raw(connection, number, original)
+                return _fetch_http(connection, number, original, so_far)
+            return _fetch_raw(connection, number, original, so_far)
 
 
 @contextmanager
@@ -78,8 +82,25 @@ def _connect(client: Host, address: tuple[str, int]) -> Iterator[socket.socket]:
         yield connection
 
 
-def _same(original: BinaryIO, read_into: Callable[[memoryview], int]) -> bool:
-    """True when what comes is the rest of the file, exactly, and then the end."""
+def _progress(path: Path, report: Report) -> Callable[[int], None]:
+    """What is to be told how many bytes have come; it reports every few seconds."""
+    size = path.stat().st_size
+    last = time.monotonic()
+
+    def so_far(count: int) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= TELL:
+            last = now
+            report(f"{path}: {count / 1e6:,.0f} of {size / 1e6:,.0f} MB")
+
+    return so_far
+
+
+def _same(
+    original: BinaryIO, read_into: Callable[[memoryview], int], so_far: Callable[[int], None] = lambda _: None
+) -> bool:
+    """True when what comes is the rest of the file, exactly, and then the end. so_far: gets the bytes yet."""
+    total = 0
     received = memoryview(bytearray(PIECE))
     expected = memoryview(bytearray(PIECE))
     while count := read_into(received):
@@ -91,21 +112,27 @@ def _same(original: BinaryIO, read_into: Callable[[memoryview], int]) -> bool:
             here += more
         if received[:count] != expected[:count]:
             return False
+        total += count
+        so_far(total)
     return not original.read(1)
 
 
-def _fetch_raw(connection: socket.socket, number: int, original: BinaryIO) -> bool:
+def _fetch_raw(
+    connection: socket.socket, number: int, original: BinaryIO, so_far: Callable[[int], None]
+) -> bool:
     connection.sendall(b"%d\n" % number)
     connection.shutdown(socket.SHUT_WR)
-    return _same(original, connection.recv_into)
+    return _same(original, connection.recv_into, so_far)
 
 
-def _fetch_http(connection: socket.socket, number: int, original: BinaryIO) -> bool:
+def _fetch_http(
+    connection: socket.socket, number: int, original: BinaryIO, so_far: Callable[[int], None]
+) -> bool:
     browser = http.client.HTTPConnection("server.lab")
     browser.sock = connection
     browser.request("GET", f"/{number}", headers={"Connection": "close"})
     response = browser.getresponse()
-    return response.status == 200 and _same(original, response.readinto)
+    return response.status == 200 and _same(original, response.readinto, so_far)
 
 
 def transfer(
@@ -145,7 +172,7 @@ def transfer(
 def _measure(lab: Lab, pair: Pair | None, served: Served, number: int, path: Path, report: Report) -> Outcome:
     def fetch() -> bool:
         try:
-            if served.fetch(number):
+            if served.fetch(number, report):
                 return True
             report(f"{path}: what arrived is not the file")
         except (OSError, http.client.HTTPException) as error:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.cli.lab import columns, fraction, rate, table
+from appliance.cli.lab import columns, fraction, rate, round_trip, table
 from appliance.lab.transfer import Outcome
 
 
@@ -25,6 +25,14 @@ def test_rates() -> None:
     assert rate("20mbit") == 2_500_000
     with pytest.raises(ValueError, match="rate"):
         rate("fast")
+    with pytest.raises(ValueError, match='"20" is less than'):
+        rate("20")
+
+
+def test_round_trips() -> None:
+    assert round_trip("80ms") == pytest.approx(0.08)
+    with pytest.raises(ValueError, match='"80" is longer than 60 s'):
+        round_trip("80")
 
 
 def test_columns_line_up() -> None:

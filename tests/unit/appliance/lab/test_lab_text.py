@@ -44,6 +44,7 @@ def test_drops_are_written_anew_each_time_and_keep_their_counters() -> None:
     assert "numgen random mod 1000000 < 10000 counter name lost_dc drop" in text
     assert "oifname branch counter name cut_branch drop" in text
     assert "add rule" not in emulation.drops(BRANCH_LINK, cut=False)
+    assert "oifname dc counter name lost_dc drop" in emulation.drops(WanProfile(loss=1.0), cut=False)
 
 
 @pytest.mark.parametrize(
