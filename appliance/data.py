@@ -24,6 +24,7 @@ from typing import Any, Literal
 import dedupe
 from appliance import identity
 from appliance.bypass import Bypass
+from appliance.caches import Caches
 from appliance.config import Config, ConfigError, Limits, from_dict, load
 from appliance.config.boxspec import box_spec
 from appliance.config.difference import difference
@@ -47,8 +48,6 @@ HEARTBEAT_S = 0.15  # of the interception table: it lets new flows pass when fou
 TABLE_CHECK_S = 2.0
 SHORT_S = 1.0
 SPARE_DESCRIPTORS = 256  # for everything that is no flow
-PREPARE = 16 << 20  # bytes of each log made ready when a peer comes up,
-PREPARED_PEERS = 4  # on a box that has so many at most: a hub's memory goes to whoever sends
 SWITCH_S = 0.0005  # a thread that holds the GIL delays the loop by at most this
 
 
@@ -58,7 +57,6 @@ class DataPlane:
     def __init__(self, config: Config, notifier: Notifier) -> None:
         self.loop = Loop()
         self.worker = Worker(self.loop, "codec")
-        self._spare_time = Worker(self.loop, "spare time")
         self.buffers = Buffers(int(config.limits.memory))
         self.config = config
         self.incarnation = secrets.randbits(53)  # JSON numbers are exact up to there
@@ -66,6 +64,8 @@ class DataPlane:
         self.flows_accepted = 0
         self._notifier = notifier
         self._teller = Teller(self._publish, self.loop.clock)
+        directory = Path(config.box.state_dir) / "cache"
+        self._caches = Caches(self.loop, directory, str(config.box.id), self.emit)
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         self._most = max(1, hard - SPARE_DESCRIPTORS)  # flows that descriptors allow
@@ -120,20 +120,17 @@ class DataPlane:
     def dial(self, client: Address, server: Address, source: Literal["client", "box"]) -> socket.socket:
         return dial(client, server, source)
 
+    def open_cache(self, peer: str, capacity: int, domain: int) -> dedupe.Cache:
+        return self._caches.open(peer, capacity, domain)
+
+    def cache_used(self, cache: dedupe.Cache) -> None:
+        self._caches.used(cache)
+
+    def close_cache(self, cache: dedupe.Cache) -> None:
+        self._caches.close(cache)
+
     def prepare(self, caches: list[dedupe.Cache]) -> None:
-        """Faults memory in beside the traffic: done by the traffic, the first megabytes would wait for it."""
-        if len(self._peers) > PREPARED_PEERS:
-            return
-
-        def job() -> None:
-            for cache in caches:
-                cache.prepare(PREPARE)
-
-        self._spare_time.submit(job, self._prepared)
-
-    def _prepared(self, _result: None, error: Exception | None) -> None:
-        if error is not None:
-            self.emit("cache.memory", "error", self.id, f"memory for the chunk cache: {error}", {})
+        self._caches.prepare(caches)
 
     def refuse(self, server: Address, reason: str = "could not be reached") -> None:
         host, port = server
@@ -173,6 +170,7 @@ class DataPlane:
             "peers": self._rpc_peers,
             "reload": self._rpc_reload,
             "bypass": self._rpc_bypass,
+            "clear_cache": self._rpc_clear_cache,
         }
         self._rpc = RpcServer(self.loop, run_dir / "data.sock", handlers)
         self._reception = Reception(
@@ -201,6 +199,7 @@ class DataPlane:
         self._interception.close()
         for peer in self._peers.values():
             peer.close("the data plane stops")
+        self._caches.stop()
         if self._reception is not None:
             self._reception.close()
         self.emit("data.stopped", "info", self.id, "the data plane has stopped", {})
@@ -420,6 +419,20 @@ class DataPlane:
         self.buffers.limit = int(config.limits.memory)
         self._update_now()
         return {"changed": change.describe()}
+
+    def _rpc_clear_cache(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Empties the caches of one peer or all; a peer begins anew, which ends its flows."""
+        wanted = params.get("peer")
+        if wanted is not None and wanted not in self._peers:
+            raise RpcError("not_found", f"there is no peer {wanted}")
+        for peer_id in [wanted] if wanted else list(self._peers):
+            self._drop_peer(peer_id, "its cache is cleared")
+            self._caches.clear(peer_id)
+            self._add_peer(peer_id)
+            self.emit(
+                "cache.cleared", "warning", peer_id, f"the chunk cache of peer {peer_id} was cleared", {}
+            )
+        return {}
 
     def _rpc_bypass(self, params: dict[str, Any]) -> dict[str, Any]:
         self._bypass = Bypass.from_dict(params)

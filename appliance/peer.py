@@ -82,6 +82,12 @@ class Box(Protocol):
 
     def all_flows(self) -> Iterable[Flow]: ...
 
+    def open_cache(self, peer: str, capacity: int, domain: int) -> dedupe.Cache: ...
+
+    def close_cache(self, cache: dedupe.Cache) -> None: ...
+
+    def cache_used(self, cache: dedupe.Cache) -> None: ...
+
     def prepare(self, caches: list[dedupe.Cache]) -> None: ...
 
 
@@ -120,10 +126,8 @@ class Peer:
         dial = tuple((str(end.host), end.port) for end in config.dial)
         link = Link(box.id, box.incarnation, self.id, bool(dial))
         self.attachment = Attachment(box.loop, link, self, dial, context, box.heartbeat)
-        self._caches = {
-            domain: dedupe.Cache(capacity=int(config.cache))
-            for domain in sorted(domains | {0})[:MOST_DOMAINS]
-        }
+        self._caches: dict[int, dedupe.Cache] = {}
+        self.configure(config, domains)
         self._agreed: frozenset[int] = frozenset()  # domains that both boxes have
         self._express: Sender[bytes] = Sender()
         self._overdue = False
@@ -143,7 +147,7 @@ class Peer:
         self.config = config
         for domain in sorted({0, *domains} - self._caches.keys()):
             if len(self._caches) < MOST_DOMAINS:
-                self._caches[domain] = dedupe.Cache(capacity=int(config.cache))
+                self._caches[domain] = self.box.open_cache(self.id, int(config.cache), domain)
 
     @property
     def rtt(self) -> float:
@@ -158,6 +162,12 @@ class Peer:
         self.attachment.close(reason)
         for timer in self._ack_timers.values():
             timer.cancel()
+        self._bulk.reset()
+        self._blocks.reset()
+        self.worker.drain()
+        for cache in self._caches.values():
+            self.box.close_cache(cache)
+        self._caches.clear()
 
     def accept(self, sock: socket.socket, client: Address, server: Address, rule: policy.Match) -> None:
         """A flow that was intercepted here: opens its stream without waiting for the far side."""
@@ -445,6 +455,9 @@ class Peer:
             text = f"{slowest.client[0]} does not read {slowest.unread} bytes of {slowest.server[0]}; flow broken off"
             self.box.emit("flow.memory", "warning", self.id, text, {"limit": self.buffers.limit})
             slowest.abort("memory is short and its end host does not read")
+
+    def cache_used(self, cache: dedupe.Cache) -> None:
+        self.box.cache_used(cache)
 
     def bulk_lane(self) -> Lane | None:
         return self.attachment.lanes.get(Role.BULK)

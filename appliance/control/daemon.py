@@ -15,6 +15,7 @@ import msgspec
 from appliance.bypass import Bypass
 from appliance.config import Config
 from appliance.control.answers import Answers
+from appliance.control.caches import Caches
 from appliance.control.in_force import InForce
 from appliance.control.kernel import Kernel, KernelError
 from appliance.events import LONGEST, Event, EventLog, Severity, decode
@@ -56,7 +57,10 @@ class Control:
             emit=self._emit,
         )
         answers = Answers(source, self._in_force, kernel, self._data, self._log)
-        self._server = Server({**answers.handlers(), **self._in_force.handlers()}, self._bug)
+        caches = Caches(self._in_force, self._data)
+        self._server = Server(
+            {**answers.handlers(), **self._in_force.handlers(), **caches.handlers()}, self._bug
+        )
         self._stop = asyncio.Event()
         self._data_said_goodbye = False
         self._reload = asyncio.Event()

@@ -63,6 +63,8 @@ class BulkOwner(Protocol):
 
     def cache(self, domain: int) -> dedupe.Cache: ...
 
+    def cache_used(self, cache: dedupe.Cache) -> None: ...
+
     def bulk_lane(self) -> Lane | None: ...
 
     def flow(self, stream: int) -> Flow | None: ...
@@ -178,6 +180,7 @@ class BulkSender:
             if block is None:
                 raise error or RuntimeError("the encoder gave no block")
             self._last_literal = block.literal
+            self._owner.cache_used(cache)
             self._send(Sent(flow, block, buffer, length, offset, flags, cache))
             flow.block_sent()
 
@@ -387,6 +390,7 @@ class BulkReceiver:
             self._early.setdefault(stream, []).append((offset, flags, size, raw))
             self._early_bytes += len(raw)
             self._pace()
+        owner.cache_used(owner.cache(flags >> _DOMAIN_SHIFT))
         owner.bulk_took(len(raw))
 
     def _drain(self) -> None:

@@ -68,6 +68,16 @@ class FakeBox:
     def all_flows(self) -> Iterator[Flow]:
         return iter(self.flows())
 
+    def open_cache(self, peer: str, capacity: int, domain: int) -> dedupe.Cache:
+        del peer, domain
+        return dedupe.Cache(capacity=capacity)
+
+    def cache_used(self, cache: dedupe.Cache) -> None:
+        pass
+
+    def close_cache(self, cache: dedupe.Cache) -> None:
+        cache.close()
+
     def prepare(self, caches: list[dedupe.Cache]) -> None:
         for cache in caches:
             cache.prepare(1 << 20)

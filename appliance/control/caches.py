@@ -1,0 +1,43 @@
+"""What people ask of the chunk caches, and how they empty them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import dedupe
+from appliance.control.in_force import InForce
+from appliance.rpc import Params, RpcError
+from appliance.rpc_asyncio import AsyncHandler, Connection
+
+_ACTIONS = ("status", "verify", "clear")
+_CLEARING_S = 30.0
+
+
+class Caches:
+    """The method `cache` of the control socket. The files are read here, and changed by the data plane alone."""
+
+    def __init__(self, in_force: InForce, data: Connection) -> None:
+        self._in_force = in_force
+        self._data = data
+
+    def handlers(self) -> dict[str, AsyncHandler]:
+        return {"cache": self.cache}
+
+    async def cache(self, params: Params) -> dict[str, Any]:
+        """The caches of all peers or one: `status`, `verify` (reads them whole) or `clear`; as they were before it."""
+        action, peer = params.get("action", "status"), params.get("peer")
+        if action not in _ACTIONS:
+            raise RpcError("bad_request", f"action is one of {', '.join(_ACTIONS)}")
+        if peer is not None and self._in_force.config.peer(str(peer)) is None:
+            raise RpcError("not_found", f"there is no peer {peer}")
+        directory = Path(self._in_force.config.box.state_dir) / "cache"
+        try:
+            found = await asyncio.to_thread(dedupe.inspect, directory, peer=peer, verify=action == "verify")
+        except OSError as error:
+            raise RpcError("failed", f"{directory}: {error.strerror or error}") from None
+        if action == "clear":
+            await self._data.call("clear_cache", {} if peer is None else {"peer": peer}, within=_CLEARING_S)
+        return {"caches": [asdict(report) for report in found]}

@@ -1,0 +1,69 @@
+"""The chunk cache outlives the daemons: what has crossed once crosses as references after a restart and a crash."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from appliance.lab import Lab
+from appliance.lab.cost import settle
+from appliance.lab.pair import Box, Pair
+from tests.lab.test_flows import EXCHANGE, PORT, exchange
+
+SEED = 11
+LARGEST = 4 << 20
+HOSTS = ("10.2.0.2",)
+
+
+@pytest.fixture
+def pair(lab: Lab) -> Iterator[Pair]:
+    server = lab.server.popen([sys.executable, EXCHANGE, "serve", "--port", str(PORT)], stdout=-1)
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"ready\n"
+    with Pair(lab) as pair:
+        yield pair
+    server.kill()
+    server.wait()
+
+
+def wan_bytes(lab: Lab) -> int:
+    """What a fixed set of flows, checked byte for byte, puts on the WAN."""
+    before = settle(lab.wan)
+    assert exchange(lab, 12, SEED, LARGEST, HOSTS)["exact"] == 12
+    return settle(lab.wan) - before  # the last uploads are still under way when their client is done
+
+
+def held(box: Box) -> int:
+    caches = box.call("cache", action="status")["caches"]
+    return sum(log["held"] for cache in caches for log in cache["logs"])
+
+
+def test_a_restart_of_both_boxes_leaves_the_cache_warm(lab: Lab, pair: Pair) -> None:
+    cold = wan_bytes(lab)
+    pair.stop()
+    pair.start()
+    assert wan_bytes(lab) < cold / 10
+    assert all(held(box) > cold / 2 for box in pair.boxes)
+
+
+@pytest.mark.parametrize("name", ["branch", "dc"])
+def test_a_killed_data_plane_finds_its_cache_again(lab: Lab, pair: Pair, name: str) -> None:
+    cold = wan_bytes(lab)
+    box = pair.branch if name == "branch" else pair.dc
+    for saving in pair.boxes:
+        saving.wait(lambda saving=saving: held(saving) > 0.9 * cold, "the cache is saved")  # type: ignore[misc]
+    killed = box.signal("data", signal.SIGKILL)
+    box.wait(lambda: box.pids("data") not in ([], [killed]), "its data plane runs again")
+    pair.wait_up()
+    assert wan_bytes(lab) < cold / 5
+
+
+def test_clearing_makes_the_wan_cold(lab: Lab, pair: Pair) -> None:
+    cold = wan_bytes(lab)
+    assert wan_bytes(lab) < cold / 10
+    pair.branch.call("cache", action="clear")
+    pair.wait_up()
+    assert wan_bytes(lab) > cold / 2
