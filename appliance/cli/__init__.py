@@ -63,7 +63,7 @@ def _version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
 def branchline() -> None:
     """A branch office's WAN traffic with the repeats removed.
 
-    Every command that prints takes --json: one JSON object a line on standard output, nothing else.
+    Every command that answers or measures takes --json: one JSON object a line on standard output, nothing else.
     """
 
 
