@@ -67,11 +67,15 @@ def verify(ctx: click.Context, peer: str | None, socket_path: Path, state_dir: P
 @_options
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clear(peer: str | None, socket_path: Path, state_dir: Path, as_json: bool, yes: bool) -> None:
-    """Empty the caches of all peers or one PEER. Everything must cross the WAN once more."""
+    """Empty the caches of all peers or one PEER. Everything must cross the WAN once more.
+
+    Open flows of those peers end in a reset; new ones are optimised again within a second or two.
+    """
     whose = f"The cache of peer {peer}" if peer else "The caches of all peers"
     if not yes:
         click.echo(
-            f"{whose} will be emptied: the WAN will be cold, and full, until they have filled again.",
+            f"{whose} will be emptied: open optimised flows are reset, and the WAN will be cold, and full, "
+            "until they have filled again.",
             err=True,
         )
         click.confirm("Go on?", abort=True, err=True)
