@@ -28,6 +28,7 @@ from appliance.caches import Caches
 from appliance.config import Config, ConfigError, Limits, from_dict, load
 from appliance.config.boxspec import box_spec
 from appliance.config.difference import difference
+from appliance.description import describe, describe_flow
 from appliance.events import Event, Severity
 from appliance.flows import policy, reasons
 from appliance.flows.buffers import Buffers
@@ -377,7 +378,7 @@ class DataPlane:
         return [self._describe(peer) for peer in self._peers.values()]
 
     def _describe(self, peer: Peer) -> dict[str, Any]:
-        description = peer.describe()
+        description = describe(peer)
         described = description["since"]
         description["since"] = time.time() - (self.loop.clock() - described)
         if self._bypass.covers(peer.id) and description["state"] == "up":
@@ -388,7 +389,7 @@ class DataPlane:
         limit = int(params.get("limit", 1000))
         flows: list[dict[str, Any]] = []
         for peer in self._peers.values():
-            flows += [peer.describe_flow(flow) for flow in islice(peer.flows.values(), limit - len(flows))]
+            flows += [describe_flow(peer, flow) for flow in islice(peer.flows.values(), limit - len(flows))]
         return flows
 
     def _rpc_reload(self, params: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from appliance.config.schema import Peer as PeerConfig
 from appliance.events import Severity
 from appliance.flows import policy
 from appliance.flows.buffers import Buffers
+from appliance.flows.crowd import Crowd
 from appliance.flows.flow import Flow
 from appliance.flows.stream import FIRST_CREDIT
 from appliance.lanes import frames
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 ACK_S = 0.04  # an acknowledgement waits this long for more to acknowledge,
 ACK_ALONG = 8  # or for so many frames; then the next message takes it along
 EXPRESS_HELD = 8 << 20  # bytes of unacknowledged messages at which flows take the bulk session instead
-CROWD, CROWD_S = 20, 0.1  # so many opens in such a time
 YOUNG_S = 0.25  # a flow that has just been opened; later ones are somebody's conversation
 FAR_S = 0.002  # a round trip beside which compressing a message well takes no time
 MOST_HELD = 4 * EXPRESS_HELD  # bytes of messages that a peer may leave unacknowledged
@@ -89,24 +89,6 @@ class Box(Protocol):
     def cache_used(self, cache: dedupe.Cache) -> None: ...
 
     def prepare(self, caches: list[dedupe.Cache]) -> None: ...
-
-
-class Crowd:
-    """Whether flows are being opened so fast that their small frames should travel together."""
-
-    def __init__(self) -> None:
-        self._dense = False
-        self._began = -CROWD_S
-        self._count = 0
-
-    def enter(self, now: float) -> None:
-        if now - self._began >= CROWD_S:
-            self._dense = self._count >= CROWD and now - self._began < 2 * CROWD_S
-            self._began, self._count = now, 0
-        self._count += 1
-
-    def at(self, now: float) -> bool:
-        return self._dense and now - self._began < 2 * CROWD_S
 
 
 class Peer:
@@ -505,58 +487,3 @@ class Peer:
             "codec.bad_block", "error", self.id, f"a block of peer {self.id} was not accepted: {reason}", {}
         )
         self._bulk.say(frames.nak(number))
-
-    # What people see.
-
-    def describe(self) -> dict[str, Any]:
-        """The peer as `branchline peers` shows it; `since` is in the loop's time, rates in bytes."""
-        attachment = self.attachment
-        lanes = [
-            {
-                "name": role.name.lower(),
-                "remote": lane.remote,
-                "bytes_in": lane.bytes_in,
-                "bytes_out": lane.bytes_out,
-                "backlog": lane.backlog,
-            }
-            for role, lane in sorted(attachment.lanes.items())
-        ]
-        hello = attachment.hello
-        return {
-            "id": self.id,
-            "state": attachment.state,
-            "reason": attachment.reason if attachment.state != "up" else "",
-            "since": attachment.since,
-            "rtt_s": attachment.rtt,
-            "lanes": lanes,
-            "prefixes": [str(prefix) for prefix in self.config.prefixes],
-            "announced": hello.prefixes if hello else [],
-            "version": attachment.link.peer_version,
-            "incarnation": attachment.link.peer_incarnation,
-            "streams": len(self.flows),
-            "finished": self.finished["flows"],
-            "aborted": self.finished["aborted"],
-            "bad_blocks": self.bad_blocks,
-            "lan_in": self.finished["lan_in"] + sum(flow.lan_in for flow in self.flows.values()),
-            "lan_out": self.finished["lan_out"] + sum(flow.lan_out for flow in self.flows.values()),
-            "wan_in": attachment.lost_bytes[0] + sum(lane.bytes_in for lane in attachment.lanes.values()),
-            "wan_out": attachment.lost_bytes[1] + sum(lane.bytes_out for lane in attachment.lanes.values()),
-        }
-
-    def describe_flow(self, flow: Flow) -> dict[str, Any]:
-        """A flow as `branchline flows` shows it."""
-        return {
-            "client": list(flow.client),
-            "server": list(flow.server),
-            "peer": self.id,
-            "kind": "optimised",
-            "reason": "",
-            "side": "client" if flow.accepted else "server",
-            "state": flow.state,
-            "rule": flow.rule,
-            "age_s": self.loop.now - flow.began,
-            "lan_in": flow.lan_in,
-            "lan_out": flow.lan_out,
-            "wan_in": flow.wan_in,
-            "wan_out": flow.wan_out,
-        }

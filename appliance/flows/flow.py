@@ -13,12 +13,12 @@ import errno
 import os
 import select
 import socket
-import struct
 from collections import deque
 from typing import Protocol
 
 from appliance.flows.buffers import Buffers
 from appliance.flows.stream import ReceiveHalf, SendHalf
+from appliance.intercept import close_orderly, reset_on_close
 from appliance.lanes.frames import FIN, MAX_BLOCK, MAX_MESSAGE, Address
 from appliance.loop import READ, WRITE, Loop
 
@@ -26,9 +26,6 @@ OVERTAKING = 256  # messages that may be ahead of a block; the receiver has to k
 QUIET_S = 0.05  # a pause that begins a new turn
 READY_BLOCKS = 2  # full buffers that may wait for the encoder
 READS = 4  # reads of one flow before others have their turn
-
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-_ORDERLY_CLOSE = struct.pack("ii", 0, 0)
 
 
 class Carrier(Protocol):
@@ -108,7 +105,7 @@ class Flow:
         self._out: deque[memoryview] = deque()
         self._registered = True
         self._mask = WRITE if connecting else READ
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        reset_on_close(sock)
         carrier.loop.register(self._fd, self._mask, self._ready)
 
     @property
@@ -351,7 +348,7 @@ class Flow:
     def _finish_if_done(self) -> None:
         if self.sender.ended and self._write_ended and not self.closed:
             with contextlib.suppress(OSError):
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ORDERLY_CLOSE)
+                close_orderly(self._sock)
             self._close()
             self.carrier.flow_finished(self)
 

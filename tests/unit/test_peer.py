@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from appliance import identity
+from appliance.description import describe
 from appliance.lanes import frames
 from appliance.lanes.frames import Hello, Kind, Open, ProtocolError
 from appliance.lanes.link import Role
@@ -110,11 +111,11 @@ def test_a_repeat_crosses_as_references(boxes: Any, listener: socket.socket) -> 
     data = noise(3_000_000)
     sent = []
     for _ in range(2):
-        before = boxes.peers["dc"].describe()["wan_out"]
+        before = describe(boxes.peers["dc"])["wan_out"]
         ends = Ends(boxes, listener)
         assert ends.move(ends.accept(), ends.client, data, end=True) == data
         ends.close()
-        sent.append(boxes.peers["dc"].describe()["wan_out"] - before)
+        sent.append(describe(boxes.peers["dc"])["wan_out"] - before)
     assert sent[0] > len(data)
     assert sent[1] < len(data) / 100
 

@@ -1,0 +1,63 @@
+"""A peer and a flow as `branchline peers` and `branchline flows` show them: plain values, bytes and seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from appliance.flows.flow import Flow
+from appliance.peer import Peer
+
+
+def describe(peer: Peer) -> dict[str, Any]:
+    """The peer as `branchline peers` shows it; `since` is in the loop's time, rates in bytes."""
+    attachment = peer.attachment
+    lanes = [
+        {
+            "name": role.name.lower(),
+            "remote": lane.remote,
+            "bytes_in": lane.bytes_in,
+            "bytes_out": lane.bytes_out,
+            "backlog": lane.backlog,
+        }
+        for role, lane in sorted(attachment.lanes.items())
+    ]
+    hello = attachment.hello
+    return {
+        "id": peer.id,
+        "state": attachment.state,
+        "reason": attachment.reason if attachment.state != "up" else "",
+        "since": attachment.since,
+        "rtt_s": attachment.rtt,
+        "lanes": lanes,
+        "prefixes": [str(prefix) for prefix in peer.config.prefixes],
+        "announced": hello.prefixes if hello else [],
+        "version": attachment.link.peer_version,
+        "incarnation": attachment.link.peer_incarnation,
+        "streams": len(peer.flows),
+        "finished": peer.finished["flows"],
+        "aborted": peer.finished["aborted"],
+        "bad_blocks": peer.bad_blocks,
+        "lan_in": peer.finished["lan_in"] + sum(flow.lan_in for flow in peer.flows.values()),
+        "lan_out": peer.finished["lan_out"] + sum(flow.lan_out for flow in peer.flows.values()),
+        "wan_in": attachment.lost_bytes[0] + sum(lane.bytes_in for lane in attachment.lanes.values()),
+        "wan_out": attachment.lost_bytes[1] + sum(lane.bytes_out for lane in attachment.lanes.values()),
+    }
+
+
+def describe_flow(peer: Peer, flow: Flow) -> dict[str, Any]:
+    """A flow as `branchline flows` shows it."""
+    return {
+        "client": list(flow.client),
+        "server": list(flow.server),
+        "peer": peer.id,
+        "kind": "optimised",
+        "reason": "",
+        "side": "client" if flow.accepted else "server",
+        "state": flow.state,
+        "rule": flow.rule,
+        "age_s": peer.loop.now - flow.began,
+        "lan_in": flow.lan_in,
+        "lan_out": flow.lan_out,
+        "wan_in": flow.wan_in,
+        "wan_out": flow.wan_out,
+    }
