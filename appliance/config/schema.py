@@ -106,7 +106,8 @@ class Peer(_Section, frozen=True):
     cache: Annotated[
         Size,
         _is(
-            "Chunk cache for each direction of this peer's traffic.",
+            "Chunk cache for each direction of this peer's traffic. In `state_dir` it takes twice this and an "
+            "eighth more, at once.",
             unit="bytes",
             at_least=2**20,
             at_most=2**39,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from appliance.config.schema import Box, Config, Limits, Peer, Rule
+from appliance.config.units import show_size
 from appliance.config.values import Network, Prefix
 
 IMPLICIT_RULE = "known"
@@ -50,11 +51,11 @@ def _ranges(config: Config) -> Iterator[Problem]:
         for name, extra in field_facts(type(section)).items():
             value, low, high = getattr(section, name), extra["at_least"], extra["at_most"]
             if low is not None and not low <= value <= high:
-                yield Problem(
-                    f"{where}.{name}",
-                    f"{value} is out of range",
-                    f"use {low:.10g} to {high:.10g} {extra['unit'].removesuffix('number')}".rstrip(),
-                )
+                if extra["unit"] == "bytes":
+                    allowed = f"{show_size(low)} to {show_size(high)}"
+                else:
+                    allowed = f"{low:.10g} to {high:.10g} {extra['unit'].removesuffix('number')}".rstrip()
+                yield Problem(f"{where}.{name}", f"{value} is out of range", f"use {allowed}")
 
 
 def field_facts(section: type[Any]) -> dict[str, dict[str, Any]]:

@@ -155,7 +155,7 @@ WRONG = [
         "like",
     ),
     ('cache = "64MiB"', 'cache = "64 MiBytes"', "peers[0].cache", "is not a unit", "the units are"),
-    ('cache = "64MiB"', 'cache = "1k"', "peers[0].cache", "out of range", "1048576 to"),
+    ('cache = "64MiB"', 'cache = "1k"', "peers[0].cache", "out of range", "1 MiB to"),
     ('cache = "64MiB"', 'underlay = "vpn"', "peers[0].underlay", "cannot be 'vpn'", "`private`"),
     ('cache = "64MiB"', 'optimise = "no"', "peers[0].optimise", "must be true or false", "pass through"),
     (
