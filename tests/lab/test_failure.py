@@ -1,7 +1,7 @@
 """What end hosts see when a data plane is killed, hangs, or its peer is gone: real boxes, under their supervisors.
 
-Limits here are wide, because machines are shared; the time each step took stands in the test report (`-rA`, and
-`make figures`), to be compared with what the design promises.
+Limits here are wide, because machines are shared; the time that each step took is printed (`-s`), and the last figures
+stand in docs/RESULTS.md.
 """
 
 from __future__ import annotations
