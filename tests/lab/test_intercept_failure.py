@@ -215,8 +215,12 @@ def test_orphans_whose_reset_was_lost_are_reset_by_the_fate_table(
         pair.dc.kill()
         for host in (pair.lab.client, pair.lab.server):
             host.run(["nft", "delete", "table", "inet", "deaf"], check=True)
-        live.sendall(b"to whom?")
-        assert is_reset(live)
+        try:
+            live.sendall(b"to whom?")
+        except ConnectionResetError:
+            pass  # something of the server's came first, and the fate table has told the client already
+        else:
+            assert is_reset(live)
     assert [end.clean for end in pair.echo.ended] in ([], [False])
 
 
