@@ -81,19 +81,8 @@ def test_back_on_the_same_port(
     go(pair, then)  # a flow under way is not concerned
     assert echoes(sock)
     leave(sock, end)
-    with return_to(pair, family, then, SOURCE_PORT) as again:
+    with arrive(pair, family, then, SOURCE_PORT) as again:
         leave(again, "rst")
-
-
-def return_to(pair: Pair, family: socket.AddressFamily, way: str, port: int) -> socket.socket:
-    """Arrives again, as a client does that tries anew for 3 s when its old connection's end comes in between."""
-    deadline = time.monotonic() + 3
-    while True:
-        try:
-            return arrive(pair, family, way, port)
-        except ConnectionResetError:
-            if time.monotonic() > deadline:
-                raise
 
 
 def forget(pair: Pair, sock: socket.socket) -> None:
@@ -117,7 +106,7 @@ def test_back_after_a_power_cut(pair: Pair, family: socket.AddressFamily, first:
     sock = arrive(pair, family, first, SOURCE_PORT + 1)
     go(pair, then)
     forget(pair, sock)
-    with return_to(pair, family, then, SOURCE_PORT + 1) as again:
+    with arrive(pair, family, then, SOURCE_PORT + 1) as again:
         leave(again, "rst")
 
 
