@@ -28,8 +28,7 @@ def dial(client: Endpoint, server: Endpoint, source: Literal["client", "box"]) -
     except OSError as error:
         if source != "client" or error.errno not in _TUPLE_TAKEN:
             raise
-        if not destroy(client, server):
-            raise
+        destroy(client, server)  # it may just have gone by itself, as after the server's FIN: try again either way
     return _connect(client, server, source)
 
 
