@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import select
 import signal
 import socket
 import time
@@ -11,7 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from appliance.intercept import dial
+from appliance.intercept import dial, far_side
+from appliance.intercept.listener import Endpoint
 from appliance.lab import Lab
 from tests.lab.plain_pair import (
     EAGER_PORT,
@@ -173,3 +175,26 @@ def test_a_second_dial_of_the_same_tuple_ends_the_first(pair: Pair, family: sock
         with pytest.raises(OSError) as raised:
             first.recv(1)
         assert raised.value.errno == errno.ECONNABORTED
+
+
+@BOTH
+def test_a_tuple_that_is_given_up_just_now_is_dialled_again(
+    pair: Pair, family: socket.AddressFamily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old connection ends by itself between the refused connect and its removal: nothing is left to remove."""
+    client, server = (pair.lab.client.address(family), SOURCE_PORT + 7), (pair.server(family), EAGER_PORT)
+    old = pair.dc.host.call(far_side.dial, client, server, "client")
+    missed = []
+
+    def destroy(local: Endpoint, remote: Endpoint) -> bool:
+        missed.append((local, remote))
+        old.close()
+        return False
+
+    monkeypatch.setattr(far_side, "destroy", destroy)
+    with pair.dc.host.call(far_side.dial, client, server, "client") as again:
+        again.settimeout(WITHIN)
+        select.select([], [again], [], WITHIN)
+        assert again.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        assert echoes(again)
+    assert missed == [(client, server)]
