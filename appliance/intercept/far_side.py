@@ -28,7 +28,8 @@ def dial(client: Endpoint, server: Endpoint, source: Literal["client", "box"]) -
     except OSError as error:
         if source != "client" or error.errno not in _TUPLE_TAKEN:
             raise
-        destroy(client, server)  # it may just have gone by itself, as after the server's FIN: try again either way
+        # It may just have gone by itself, as after the server's FIN: try again either way.
+        destroy(client, server)
     return _connect(client, server, source)
 
 
