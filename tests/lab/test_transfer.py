@@ -19,6 +19,7 @@ from appliance.lab.host import python_environment
 
 KEYS = {"file", "bytes", "wan_bytes", "seconds", "ok", "cpu_branch_s", "cpu_dc_s"}
 QUICK = ["--rate", "unlimited", "--rtt", "0"]
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def command(*args: str | Path) -> list[str]:
@@ -136,7 +137,7 @@ def running(incompressible: Path, scratch: Path) -> Iterator["subprocess.Popen[s
         stderr=subprocess.PIPE,
         text=True,
         env=python_environment() | {"TMPDIR": str(scratch)},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_signals,
     )
     try:
         assert child.stderr is not None
@@ -151,12 +152,18 @@ def running(incompressible: Path, scratch: Path) -> Iterator["subprocess.Popen[s
         child.communicate()
 
 
+def heed_signals() -> None:
+    """As from a terminal: what started the tests (nohup, a shell's `&`) may ignore some, and children inherit that."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def namespaces_of(pid: int) -> list[str]:
     found = ((name, leftovers.parse(name)) for name in os.listdir(namespace.DIRECTORY))
     return [name for name, parsed in found if parsed and parsed[0].pid == pid]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", ENDING)
 def test_a_signal_takes_everything_down(incompressible: Path, scratch: Path, number: signal.Signals) -> None:
     with running(incompressible, scratch) as child:
         assert len(list(scratch.iterdir())) == 1
