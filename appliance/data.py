@@ -151,12 +151,11 @@ class DataPlane:
         """Opens or closes the peer's door: without a listener the kernel lets its flows pass."""
         if self._stopping or self._peers.get(peer.id) is not peer:
             return
-        if peer.attachment.up == (peer.id in self._listeners):
-            return
-        if peer.attachment.up:
-            self._listen(peer)
-        else:
-            self._unlisten(peer.id)
+        if peer.attachment.up != (peer.id in self._listeners):
+            if peer.attachment.up:
+                self._listen(peer)
+            else:
+                self._unlisten(peer.id)
         self._update()
 
     # Life.
@@ -310,7 +309,8 @@ class DataPlane:
         for peer in spec.peers:
             listener = self._listeners.get(peer.id)
             ports = (listener.port4, listener.port6) if listener is not None else (None, None)
-            reason = reasons.LIMIT if peer.id in self._short else reasons.PEER_DOWN
+            state = self._peers[peer.id].attachment.state if peer.id in self._peers else ""
+            reason = reasons.FLOW_LIMIT if peer.id in self._short else reasons.of_peer(state)
             peers.append(dataclasses.replace(peer, port4=ports[0], port6=ports[1], down_reason=reason))
         try:
             self._interception.update(dataclasses.replace(spec, peers=tuple(peers)))

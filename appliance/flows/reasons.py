@@ -32,11 +32,19 @@ PEER_DOWN: Final = 7
 BYPASS: Final = 8
 HEARTBEAT_LATE: Final = 9
 OLDER_FLOW: Final = 10
-LIMIT: Final = 11
+FLOW_LIMIT: Final = 11
 LINK_LOCAL: Final = 12
 OWN_PORT: Final = 13
 STALE_TUPLE: Final = 14
 PEER_VERSION: Final = 15
+ASYMMETRIC_ROUTE: Final = 16
+SPOKE_TO_SPOKE: Final = 17
+MEMORY_LIMIT: Final = 18
+CPU_LIMIT: Final = 19
+PEER_LIMIT: Final = 20
+PATH_DOWN: Final = 21
+PEER_SILENT: Final = 22
+DRAINING: Final = 23
 
 REASONS: Final[tuple[Reason, ...]] = (
     Reason(
@@ -106,10 +114,10 @@ REASONS: Final[tuple[Reason, ...]] = (
         "Reopen the connection if it should be optimised.",
     ),
     Reason(
-        LIMIT,
-        "limit",
-        "a limit on flows or memory was reached",
-        "Raise the limit in the configuration, or give the box more memory.",
+        FLOW_LIMIT,
+        "flow_limit",
+        "as many flows were open as `limits.flows` or the process's descriptors allow",
+        "Raise `limits.flows` (and the limit on open files, if an event names it), or add a second box.",
     ),
     Reason(
         LINK_LOCAL,
@@ -135,6 +143,54 @@ REASONS: Final[tuple[Reason, ...]] = (
         "the peer speaks no protocol version that this box knows",
         "Update the older of the two boxes.",
     ),
+    Reason(
+        ASYMMETRIC_ROUTE,
+        "asymmetric_route",
+        "the answers of this destination do not come back through the box that asked",
+        "Route both directions through the boxes, or set the peer's `source` to `box` where they cannot be.",
+    ),
+    Reason(
+        SPOKE_TO_SPOKE,
+        "spoke_to_spoke",
+        "the destination is at another branch, with which this box has no session of its own",
+        "Nothing to do; make the two boxes peers of each other if they exchange much.",
+    ),
+    Reason(
+        MEMORY_LIMIT,
+        "memory_limit",
+        "the flows that are open used all the memory that `limits.memory` gives them",
+        "Raise `limits.memory`, or give the box more memory; the flows that are open go on.",
+    ),
+    Reason(
+        CPU_LIMIT,
+        "cpu_limit",
+        "the box had no CPU time left for another flow",
+        "Look at what else runs on the box; the flows that are open go on, and new ones are taken when it is over.",
+    ),
+    Reason(
+        PEER_LIMIT,
+        "peer_limit",
+        "the peer had reached a limit of its own",
+        "See `branchline status` and the limits on the peer's box.",
+    ),
+    Reason(
+        PATH_DOWN,
+        "path_down",
+        "no path to the peer was up",
+        "Look at the WAN: `branchline peers` names the paths. The flows that are open wait and go on.",
+    ),
+    Reason(
+        PEER_SILENT,
+        "peer_silent",
+        "the path was up, but the peer's data plane did not answer",
+        "Look at the peer's box: its load, its events. The flows that are open wait and go on.",
+    ),
+    Reason(
+        DRAINING,
+        "draining",
+        "the box was being drained for a restart",
+        "Nothing to do: flows opened after the restart are optimised.",
+    ),
 )
 
 _BY_NUMBER: Final = {reason.number: reason for reason in REASONS}
@@ -146,3 +202,8 @@ def reason(number: int) -> Reason:
     if known is not None:
         return known
     return Reason(number, f"reason_{number}", "a newer release decided so", "Update this box's command line.")
+
+
+def of_peer(state: str) -> int:
+    """The number for a peer whose `state` (see `appliance.lanes.attachment`) is not "up"."""
+    return PEER_SILENT if state == "silent" else PEER_DOWN

@@ -25,8 +25,14 @@ LEARN_FROM: Final = (
     reasons.PEER_DOWN,
     reasons.BYPASS,
     reasons.HEARTBEAT_LATE,
-    reasons.LIMIT,
+    reasons.FLOW_LIMIT,
     reasons.PEER_VERSION,
+    reasons.MEMORY_LIMIT,
+    reasons.CPU_LIMIT,
+    reasons.PEER_LIMIT,
+    reasons.PATH_DOWN,
+    reasons.PEER_SILENT,
+    reasons.DRAINING,
 )
 
 _LEARNABLE: Final = ", ".join(f"{number << marks.REASON_SHIFT:#x}" for number in LEARN_FROM)

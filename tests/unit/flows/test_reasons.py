@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from appliance.flows import reasons
+from appliance.flows.document import markdown
 from appliance.flows.reasons import REASONS, Reason, reason
 
 
@@ -26,3 +29,15 @@ def test_a_row_says_why_and_what_to_do(row: Reason) -> None:
 
 def test_a_number_of_a_later_release() -> None:
     assert reason(250).name == "reason_250"
+
+
+def test_the_page_is_the_table() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "REASONS.md").read_text()
+    assert page == markdown(), "run `python -m appliance.flows.document > docs/REASONS.md`"
+
+
+@pytest.mark.parametrize(
+    ("state", "name"), [("silent", "peer_silent"), ("down", "peer_down"), ("connecting", "peer_down")]
+)
+def test_what_a_peers_state_means_for_its_flows(state: str, name: str) -> None:
+    assert reason(reasons.of_peer(state)).name == name

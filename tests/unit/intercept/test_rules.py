@@ -178,7 +178,7 @@ def test_passed_packets_meet_two_rules() -> None:
     [
         ({"bypass": True}, [reasons.BYPASS]),
         ({"port4": None, "port6": None}, [reasons.PEER_DOWN]),
-        ({"port4": None, "port6": None, "down_reason": reasons.LIMIT}, [reasons.LIMIT]),
+        ({"port4": None, "port6": None, "down_reason": reasons.FLOW_LIMIT}, [reasons.FLOW_LIMIT]),
         ({}, [reasons.UNKNOWN_DESTINATION]),
         ({"closed": True}, []),
     ],
