@@ -184,6 +184,16 @@ class Cache:
         more = self._store.sync(budget, self._quiesce)
         return self._store.verify(budget, self._learn) or more
 
+    def set_aside(self) -> None:
+        """The disk does not answer: go on with what is in memory. Any thread; blocks that are being coded end first."""
+        if self._store is not None:
+            self._store.set_aside()
+
+    def bring_back(self) -> None:
+        """The disk answers again. Any thread."""
+        if self._store is not None:
+            self._store.bring_back()
+
     def close(self) -> None:
         """Save everything and let go of the directory. No call but findings and stats may follow."""
         with self._encoding, self._decoding:

@@ -1,9 +1,10 @@
 """A ring of segments in a file: written in memory, carried to the disk later, read through a mapping."""
 
+import mmap
 from dataclasses import dataclass
 from typing import Any
 
-from dedupe._kernel import ffi
+from dedupe._kernel import ffi, lib
 from dedupe.ranges import Ranges, within
 from dedupe.store.files import File
 from dedupe.store.mapping import Mapping
@@ -58,29 +59,33 @@ class DiskRing:
         """The lowest offset still there when the log has been written up to `end`."""
         return (-(-end >> self.bits) << self.bits) - self.size
 
-    def open_segments(self, start: int, end: int, held: Ranges) -> list[tuple[int, int]]:
+    def unopened(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The segments of [start, end) that are not in memory."""
+        segments = range(start >> self.bits, (end - 1 >> self.bits) + 1)
+        return [(n << self.bits, n + 1 << self.bits) for n in segments if n not in self.tail]
+
+    def open_segments(self, start: int, end: int, held: Ranges) -> list[tuple[int, int, bool]]:
         """Gets [start, end) ready to be written, at most a ring less a segment of it.
 
-        What is held of a segment that is only on the disk is fetched. Returns the ranges of segments that had to
-        give way although they were not on the disk yet.
+        What is held of a segment that is only on the disk is fetched. Returns the segments that had to give way, and
+        whether all of them was on the disk.
         """
-        lost = []
-        for segment in range(start >> self.bits, (end - 1 >> self.bits) + 1):
-            if segment in self.tail:
-                continue
+        gone = []
+        for first, last in self.unopened(start, end):
             if self.tail.full:
                 victim = self.tail.oldest()
                 self.retire(victim)
                 self.tail.release(victim.place)
-                lost.append((victim.segment << self.bits, victim.segment + 1 << self.bits))
-            fresh = self.tail.add(segment)
-            slot, memory = segment % self.shape.slots, self.tail.memory(fresh.place)
-            first = segment << self.bits
-            for low, high in within(held, first, first + (1 << self.bits)):
-                ffi.memmove(memory + (low - first), self._table[slot] + (low - first), high - low)
+                low, high = victim.segment << self.bits, victim.segment + 1 << self.bits
+                gone.append((low, high, victim.saved == high))
+            fresh = self.tail.add(first >> self.bits)
+            memory = self.tail.memory(fresh.place)
+            for low, high in within(held, first, last):
+                # Not ffi.memmove: it would hold the GIL for as long as the disk takes.
+                lib.bl_log_read(self.kernel, low, memory + (low - first), high - low)
                 fresh.saved = high
-            self._table[slot] = memory
-        return lost
+            self._table[fresh.segment % self.shape.slots] = memory
+        return gone
 
     def retire(self, fresh: Fresh) -> None:
         """Reads of the segment go to the disk from now on."""
@@ -97,6 +102,21 @@ class DiskRing:
         """[start, end) of a segment in memory."""
         first = self.tail.memory(fresh.place) + (start - (fresh.segment << self.bits))
         return memoryview(ffi.buffer(first, end - start))
+
+    def unreadable(self, places: list[int] | None, head: int, floor: int) -> list[tuple[int, int]]:
+        """The ranges of offsets at these places of the file; None: all above the floor that is not in memory."""
+        top = -(-head >> self.bits) << self.bits
+        if places is None:
+            lowest = min((fresh.segment << self.bits for fresh in self.tail), default=top)
+            return [(max(0, floor), lowest)] if lowest > max(0, floor) else []
+        found = []
+        for place in places:
+            offset = top - 1 - (top - 1 - place) % self.size
+            if offset >> self.bits in self.tail:  # what failed is what was there before
+                offset -= self.size
+            if offset >= 0:
+                found.append((offset, offset + mmap.PAGESIZE))
+        return found
 
     def remap(self) -> Mapping:
         """Look at the file again after pages of it failed. The old mapping is to be closed when nobody reads it."""

@@ -13,11 +13,12 @@ from dedupe.errors import CacheInUse, StoreError
 from dedupe.ranges import total
 from dedupe.store import identity as identities
 from dedupe.store import journal as journals
-from dedupe.store.disklog import DiskLog, Losses, Quiesce
+from dedupe.store.disklog import DiskLog, Quiesce
 from dedupe.store.files import File, Files
 from dedupe.store.finding import Finding
 from dedupe.store.identity import Identity
 from dedupe.store.journal import Journal
+from dedupe.store.kept import Losses
 from dedupe.store.ledger import Header, Role
 from dedupe.store.ring import DiskRing, Shape
 
@@ -99,6 +100,16 @@ class Store:
                 self._tell("cache.disk", "info", f"{self.directory}: the disk works again", {})
         self._tell_losses()
         return more and not self._failing
+
+    def set_aside(self) -> None:
+        """The disk does not answer: what is on it alone is not to be read. Any thread."""
+        for log in (self.written, self.received):
+            log.set_aside()
+
+    def bring_back(self) -> None:
+        """The disk answers again. Any thread."""
+        for log in (self.written, self.received):
+            log.bring_back()
 
     def verify(self, budget: int, learn: Learn) -> bool:
         """Read back about `budget` bytes of what an earlier process left. True if there is more."""

@@ -1,7 +1,8 @@
 """The rules of the logs explored once more, with both caches on disks that lose power.
 
-To the model of two peers in memory this adds: the background step, crashes of one side or both (the process killed,
-the power cut, in the middle of a step too), orderly stops, and damage done to the files meanwhile. The oracle forgets
+To the model of two peers in memory this adds: the background step, a disk that is set aside and brought back, crashes
+of one side or both (the process killed, the power cut, in the middle of a step too), orderly stops, and damage done to
+the files meanwhile. The oracle forgets
 nothing here, so an offset that is used twice is found out as well.
 """
 
@@ -18,7 +19,7 @@ from hypothesis.stateful import initialize, rule
 from dedupe import Cache, Effort, open_cache
 from tests.unit.dedupe.store.power import Cut, ShadowedFiles
 from tests.unit.dedupe.store.reading import agreed
-from tests.unit.dedupe.test_model import SIDES, Peer, TwoPeers
+from tests.unit.dedupe.test_model import SIDES, Peer, Sent, TwoPeers
 
 SIZES = (4096, 20_000, 200_000)
 DAMAGE = ("", "", "", "flip", "delete")
@@ -35,7 +36,7 @@ class TwoDisks(TwoPeers):
         self.root = Path(tempfile.mkdtemp(prefix="branchline-crash-"))
         self.files = [ShadowedFiles(seed), ShadowedFiles(seed + 1)]
         self.ready_s = 10.0
-        self.damaged = False
+        self.damaged = self.aside = False
         super().start(left, right, gap)
 
     def fresh(self, side: int) -> Cache:
@@ -59,7 +60,7 @@ class TwoDisks(TwoPeers):
 
     def send(self, side: int, raw: bytes, flow: int, effort: Effort, store: bool, literal: bool) -> None:
         super().send(side, raw, flow, effort, store, literal)
-        self.peers[1 - side].mail[-1].excused |= self.damaged  # type: ignore[union-attr]
+        self.peers[1 - side].mail[-1].excused |= self.damaged or self.aside  # type: ignore[union-attr]
         for peer in self.peers:
             if peer.cache.wants_sync:
                 peer.cache.sync()
@@ -68,6 +69,18 @@ class TwoDisks(TwoPeers):
     @rule(side=SIDES)
     def sync(self, side: int) -> None:
         self.peers[side].cache.sync(1 << 13)
+
+    @rule(side=SIDES)
+    def set_aside(self, side: int) -> None:
+        self.aside = True
+        for item in self.peers[side].mail:
+            if isinstance(item, Sent):
+                item.excused = True
+        self.peers[side].cache.set_aside()
+
+    @rule(side=SIDES)
+    def bring_back(self, side: int) -> None:
+        self.peers[side].cache.bring_back()
 
     @rule(side=SIDES)
     def restart(self, side: int) -> None:

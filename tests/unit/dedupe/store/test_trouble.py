@@ -6,6 +6,8 @@ import errno
 import os
 import threading
 
+import pytest
+
 from dedupe import BadBlock, Effort
 from tests.unit.dedupe.corpus import NOISE, meet
 from tests.unit.dedupe.store.boxes import ALL, PIECES, Box, exchange, kinds
@@ -77,6 +79,48 @@ def test_unreadable_pages_cost_a_block_twice(boxes: tuple[Box, Box]) -> None:
     receiver.cache.sync()
     assert "cache.dropped" in kinds(receiver.cache.findings())
     assert exchange(*boxes) == ALL  # the second copies
+
+
+def test_a_disk_set_aside_is_not_read_and_comes_back(boxes: tuple[Box, Box]) -> None:
+    for box in boxes:
+        box.cache.close()
+        box.files.kill()
+        box.reopen()
+    meet(boxes[0].cache, boxes[1].cache)
+    for box in boxes:
+        box.cache.set_aside()
+        assert box.cache._mine.held == box.cache._theirs.held == ()
+        os.truncate(box.directory / "written.ring", 0)  # who reads it now reads zeros, and is found out
+        os.truncate(box.directory / "received.ring", 0)
+    assert exchange(*boxes) == 0
+    assert exchange(*boxes) == ALL  # what has passed since is in memory
+    for box in boxes:
+        while box.cache.sync():
+            pass
+        box.cache.bring_back()
+        assert box.cache.findings() == []
+        assert box.cache._mine.held or box.cache._theirs.held
+    assert exchange(*boxes) == ALL
+
+
+def test_only_one_side_sets_its_disk_aside(boxes: tuple[Box, Box]) -> None:
+    sender, receiver = boxes
+    for box in boxes:
+        box.cache.close()
+        box.files.kill()
+        box.reopen()
+    meet(sender.cache, receiver.cache)
+    receiver.cache.set_aside()
+    for piece in PIECES:
+        block = sender.cache.encode(piece, effort=Effort.FAST)
+        with pytest.raises(BadBlock):
+            receiver.cache.decode(block.wire, limit=len(piece))
+        sender.cache.reject(block)
+        sender.cache.sync()
+        block = sender.cache.encode(piece, effort=Effort.FAST, literal=True)
+        assert receiver.cache.decode(block.wire, limit=len(piece)) == piece
+        sender.cache.acknowledge(block)
+    assert exchange(*boxes) == ALL
 
 
 def test_saving_beside_traffic(boxes: tuple[Box, Box]) -> None:
