@@ -105,7 +105,7 @@ class Peer:
         self.flows: dict[int, Flow] = {}
         self.finished = {"flows": 0, "aborted": 0, "lan_in": 0, "lan_out": 0}
         self.bad_blocks = 0
-        dial = tuple((str(end.host), end.port) for end in config.dial)
+        dial = tuple((str(end.host), end.port) for path in config.paths for end in path.dial)
         link = Link(box.id, box.incarnation, self.id, bool(dial))
         self.attachment = Attachment(box.loop, link, self, dial, context, box.heartbeat)
         self._caches: dict[int, dedupe.Cache] = {}

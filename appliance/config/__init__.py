@@ -3,7 +3,7 @@
 from appliance.config.difference import Change, difference
 from appliance.config.error import ConfigError
 from appliance.config.load import from_dict, load, to_dict
-from appliance.config.schema import Box, Config, Limits, Peer, Rule
+from appliance.config.schema import Box, Config, Limits, Path, Peer, Rule
 
 __all__ = [
     "Box",
@@ -11,6 +11,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Limits",
+    "Path",
     "Peer",
     "Rule",
     "difference",

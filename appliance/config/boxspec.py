@@ -18,7 +18,10 @@ def box_spec(config: Config, bypass: Bypass) -> BoxSpec:
     The data plane puts its ports in. Peers are numbered in the order of the file.
     """
     own4, own6 = _families(prefix.network for prefix in config.box.prefixes)
-    endpoints = [*config.box.listen, *(end for peer in config.peers for end in peer.dial)]
+    endpoints = [
+        *config.box.listen,
+        *(end for peer in config.peers for path in peer.paths for end in path.dial),
+    ]
     return BoxSpec(
         lan=tuple(map(str, config.box.lan)),
         wan=tuple(map(str, config.box.wan)),
@@ -48,7 +51,7 @@ def _peer_spec(peer: Peer, config: Config, bypass: Bypass, index: int) -> PeerSp
         rules=rules,
         bypass=bypass.covers(peer.id),
         closed=peer.on_failure == "closed",
-        tunnel=peer.underlay == "tunnel",
+        tunnel=peer.tunnel,
     )
 
 

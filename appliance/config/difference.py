@@ -9,7 +9,7 @@ from typing import Any
 from appliance.config.schema import Config
 
 _FIXED = ("id", "key", "state_dir", "run_dir")
-_REPLACING = {"key", "dial", "cache"}
+_REPLACING = {"key", "paths", "cache"}
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from typing import Any, Final
 import msgspec
 
 from appliance.config import schema, values
-from appliance.config.units import Duration, Size, show_size
+from appliance.config.units import Duration, Rate, Size, show_rate, show_size
 from appliance.config.verify import field_facts
 
 _SECTIONS: Final = (
     ("[box]", schema.Box),
     ("[[peers]]", schema.Peer),
+    ("[[peers.paths]]", schema.Path),
     ("[[rules]]", schema.Rule),
     ("[limits]", schema.Limits),
 )
@@ -32,8 +33,8 @@ before anything on the machine is changed; an error names the file, the field, w
   `box.id`, `box.key`, `box.state_dir` and `box.run_dir` need a restart.
 
 Sizes are bytes (`65536`) or text (`"64KiB"`, `"512MiB"`; `"1GB"` is 10⁹). Times are seconds (`0.25`) or text
-(`"250ms"`, `"2min"`). A field that the file does not have keeps its default; a field that is not listed here is an
-error.
+(`"250ms"`, `"2min"`). Rates are bytes per second (`1250000`) or text (`"10mbit"`). A field that the file does
+not have keeps its default; a field that is not listed here is an error.
 
 This page is made from the schema: `python -m appliance.config.document > docs/CONFIG.md`.
 """
@@ -43,13 +44,16 @@ _KINDS: Final[dict[Any, str]] = {
     int: "number",
     str: "text",
     Size: "size",
+    Rate: "rate",
     Duration: "time",
     values.Name: "name",
+    values.Host: "address",
     values.Interface: "interface",
     values.Prefix: "prefix",
     values.Endpoint: "address and port",
     values.Ports: "port or range",
     values.PublicKey: "public key",
+    schema.Path: "table, see below",
 }
 
 
@@ -68,9 +72,10 @@ def markdown() -> str:
 def _row(field: msgspec.structs.FieldInfo, section: type[Any]) -> str:
     facts = field_facts(section)[field.name]
     low, high, unit = facts["at_least"], facts["at_most"], facts["unit"]
-    default = "" if field.default is msgspec.NODEFAULT else f"`{_written(field.default)}`"
+    required = field.default is msgspec.NODEFAULT
+    default = "**required**" if required else "" if field.default is None else f"`{_written(field.default)}`"
     span = f"{_plain(low, unit)} to {_plain(high, unit)}" if low is not None else ""
-    cells = (f"`{field.name}`", _kind(field.type), default or "**required**", span, facts["description"])
+    cells = (f"`{field.name}`", _kind(field.type), default, span, facts["description"])
     return "| " + " | ".join(cells) + " |\n"
 
 
@@ -82,7 +87,8 @@ def _kind(kind: Any) -> str:
         return " or ".join(f'`"{choice}"`' for choice in arguments)
     if origin is tuple:
         return f"list: {_kind(arguments[0])}"
-    assert not isinstance(origin, types.UnionType)
+    if origin is types.UnionType:
+        return _kind(arguments[0])  # or none
     return _KINDS[kind]
 
 
@@ -102,6 +108,8 @@ def _written(value: object) -> str:
 def _plain(bound: float, unit: str) -> str:
     if unit == "bytes":
         return show_size(bound)
+    if unit == "bytes/s":
+        return show_rate(bound)
     return f"{bound:.10g}" + (" s" if unit == "seconds" else "")
 
 

@@ -13,11 +13,19 @@ import msgspec
 
 from appliance.config.error import ConfigError
 from appliance.config.schema import Box, Config, Limits, Peer, Rule
+from appliance.config.schema import Path as WanPath
 from appliance.config.verify import field_facts, problems
 from appliance.identity import IdentityError, is_certificate, load_identity
 
 _LARGEST_FILE = 2 * 2**20  # as a request to the data plane it may be twice that
-_SECTIONS: dict[str, type[Any]] = {"": Config, "box": Box, "peers": Peer, "rules": Rule, "limits": Limits}
+_SECTIONS: dict[str, type[Any]] = {
+    "": Config,
+    "box": Box,
+    "peers": Peer,
+    "peers.paths": WanPath,
+    "rules": Rule,
+    "limits": Limits,
+}
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 _MISSING = re.compile(r"Object missing required field `(.*)`")
@@ -160,7 +168,9 @@ def _join(key: str, field: str) -> str:
 
 
 def _section(key: str) -> type[Any]:
-    return _SECTIONS.get(key.partition(".")[0].partition("[")[0], Config)
+    """The section that `key` is, or is a field of: `peers[0].paths[1].dial[0]` is one of a path."""
+    names = re.sub(r"\[.*?\]", "", key).split(".")
+    return _SECTIONS.get(".".join(names[:2])) or _SECTIONS.get(names[0], Config)
 
 
 def _meant(field: str, section: type[Any]) -> str:

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from appliance.config.units import Duration, Size
-from appliance.config.values import Endpoint, Interface, Name, Ports, Prefix, PublicKey
+from appliance.config.units import Duration, Rate, Size
+from appliance.config.values import Endpoint, Host, Interface, Name, Ports, Prefix, PublicKey
 
 
 def _is(
@@ -67,6 +67,53 @@ class Box(_Section, frozen=True):
     run_dir: Annotated[str, _is("Directory for sockets; holds nothing worth keeping.")] = "/run/branchline"
 
 
+class Path(_Section, frozen=True):
+    """One WAN underlay to a peer. The box that dials needs one; the other may say what it knows of the peer's."""
+
+    name: Annotated[
+        Name, _is("Name of the path, unique for the peer; both boxes call it what the dialling box does.")
+    ] = Name("wan")
+    dial: Annotated[
+        tuple[Endpoint, ...],
+        _is("Where the peer listens on this path, tried in turn; empty if the peer dials this box."),
+    ] = ()
+    interface: Annotated[
+        Interface | None,
+        _is("Interface of `box.wan` that the path's lanes leave by; without it the routes decide."),
+    ] = None
+    source: Annotated[
+        Host | None, _is("Address of this box that the path's lanes come from; without it the routes decide.")
+    ] = None
+    underlay: Annotated[
+        Literal["private", "tunnel"],
+        _is(
+            "`private`: flows that are not optimised may cross the WAN as they are. `tunnel`: plain traffic to "
+            "the peer's prefixes is refused, as soon as one of its paths says so."
+        ),
+    ] = "private"
+    cost: Annotated[
+        int,
+        _is(
+            "The path with the lowest cost carries the flows while it is up; of equal ones the one in use stays.",
+            unit="number",
+            at_least=0,
+            at_most=65535,
+        ),
+    ] = 10
+    rate: Annotated[
+        Rate,
+        _is(
+            "What the link carries towards the peer; 0: not known.",
+            unit="bytes/s",
+            at_least=0,
+            at_most=12_500_000_000,
+        ),
+    ] = Rate(0)
+    metered: Annotated[
+        bool, _is("`true`: bytes cost money, so the path is rarely probed while it stands by.")
+    ] = False
+
+
 class Peer(_Section, frozen=True):
     """Another Branchline, at another site."""
 
@@ -78,17 +125,12 @@ class Peer(_Section, frozen=True):
     prefixes: Annotated[
         tuple[Prefix, ...], _is("Prefixes behind the peer. Flows to them are optimised with its help.")
     ]
-    dial: Annotated[
-        tuple[Endpoint, ...],
-        _is("Where to open lanes to, one endpoint for each path; empty if the peer dials this box."),
-    ] = ()
-    underlay: Annotated[
-        Literal["private", "tunnel"],
+    paths: Annotated[
+        tuple[Path, ...],
         _is(
-            "`private`: flows that are not optimised may cross the WAN as they are. "
-            "`tunnel`: plain traffic to the peer's prefixes is refused."
+            "The WAN underlays to the peer, one [[peers.paths]] each. May be empty where the peer dials this box."
         ),
-    ] = "private"
+    ] = ()
     on_failure: Annotated[
         Literal["open", "closed"],
         _is(
@@ -114,6 +156,20 @@ class Peer(_Section, frozen=True):
         ),
     ] = Size(512 * 2**20)
     optimise: Annotated[bool, _is("`false`: flows to this peer pass through; lanes stay open.")] = True
+
+    @property
+    def dials(self) -> bool:
+        """Whether this box opens the lanes."""
+        return any(path.dial for path in self.paths)
+
+    @property
+    def tunnel(self) -> bool:
+        """Whether plain traffic to the peer is refused."""
+        return any(path.underlay == "tunnel" for path in self.paths)
+
+    def path(self, name: str) -> Path | None:
+        """The path called `name`, if the file has it."""
+        return next((path for path in self.paths if path.name == name), None)
 
 
 class Rule(_Section, frozen=True):

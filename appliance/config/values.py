@@ -83,6 +83,24 @@ class Prefix(str):
         return ipaddress.ip_network(str(self))
 
 
+class Host(str):
+    """An IPv4 or IPv6 address, "10.9.0.1" or "fd09::1"."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Check and canonicalise `value`; ValueError if it is no address of a host."""
+        text = _text(value, "address")
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            raise ValueError(f'"{text}" is not an address; write it like "10.9.0.1" or "fd09::1"') from None
+        if address.is_unspecified or address.is_multicast:
+            raise ValueError(f'"{text}" is no box\'s address; write one that `ip address` lists')
+        return cls(address)
+
+
 class Endpoint(str):
     """An address and a TCP port, "10.9.0.2:4001" or "[fd09::2]:4001"."""
 

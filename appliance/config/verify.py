@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from appliance.config.schema import Box, Config, Limits, Peer, Rule
-from appliance.config.units import show_size
+from appliance.config.schema import Box, Config, Limits, Path, Peer, Rule
+from appliance.config.units import show_rate, show_size
 from appliance.config.values import Network, Prefix
 
 IMPLICIT_RULE = "known"
@@ -44,15 +44,21 @@ def problems(config: Config) -> Iterator[Problem]:
 
 
 def _ranges(config: Config) -> Iterator[Problem]:
-    sections: list[tuple[str, Box | Peer | Rule | Limits]] = [("box", config.box), ("limits", config.limits)]
-    sections += [(f"peers[{at}]", peer) for at, peer in enumerate(config.peers)]
+    sections: list[tuple[str, Box | Peer | Path | Rule | Limits]] = [
+        ("box", config.box),
+        ("limits", config.limits),
+    ]
+    for at, peer in enumerate(config.peers):
+        sections.append((f"peers[{at}]", peer))
+        sections += [(f"peers[{at}].paths[{number}]", path) for number, path in enumerate(peer.paths)]
     sections += [(f"rules[{at}]", rule) for at, rule in enumerate(config.rules)]
     for where, section in sections:
         for name, extra in field_facts(type(section)).items():
             value, low, high = getattr(section, name), extra["at_least"], extra["at_most"]
             if low is not None and not low <= value <= high:
-                if extra["unit"] == "bytes":
-                    allowed = f"{show_size(low)} to {show_size(high)}"
+                show = {"bytes": show_size, "bytes/s": show_rate}.get(extra["unit"])
+                if show is not None:
+                    allowed = f"{show(low)} to {show(high)}"
                 else:
                     allowed = f"{low:.10g} to {high:.10g} {extra['unit'].removesuffix('number')}".rstrip()
                 yield Problem(f"{where}.{name}", f"{value} is out of range", f"use {allowed}")
@@ -122,30 +128,52 @@ def _peers(config: Config) -> Iterator[Problem]:
                 yield Problem(
                     f"{where}.key", f'is also the key of peer "{other.id}"', "every box has a key of its own"
                 )
-        if not peer.dial and not config.box.listen:
+        if not peer.dials and not config.box.listen:
             yield Problem(
-                f"{where}.dial",
+                f"{where}.paths",
                 f'nobody can open a lane: this box does not dial "{peer.id}" and has no box.listen',
-                'write where the peer listens, like dial = ["10.9.0.2:4001"], or let this box listen',
+                'write where the peer listens, like paths = [{ dial = ["10.9.0.2:4001"] }], or let this box listen',
             )
-        for number, endpoint in enumerate(peer.dial):
-            if endpoint.address.is_unspecified or endpoint.address.is_multicast:
-                yield Problem(
-                    f"{where}.dial[{number}]",
-                    f'"{endpoint}" is no box\'s address',
-                    "write where the peer listens",
-                )
-            if endpoint in peer.dial[:number]:
-                yield Problem(
-                    f"{where}.dial[{number}]",
-                    f'"{endpoint}" is there twice',
-                    "one for each path; leave one out",
-                )
+        yield from _paths(f"{where}.paths", peer, config.box)
         if peer.on_failure == "closed" and not peer.optimise:
             yield Problem(
                 f"{where}.optimise",
                 'every flow would be refused: false passes them on, and on_failure = "closed" refuses what passes',
                 'choose one: optimise = true or on_failure = "open"',
+            )
+
+
+def _paths(where: str, peer: Peer, box: Box) -> Iterator[Problem]:
+    for at, path in enumerate(peer.paths):
+        here, earlier = f"{where}[{at}]", peer.paths[:at]
+        if any(other.name == path.name for other in earlier):
+            yield Problem(f"{here}.name", f'there are two paths "{path.name}"', "give each its own name")
+        if peer.dials and not path.dial:
+            yield Problem(
+                f"{here}.dial",
+                "is empty, but another path dials: one box dials on all paths, the other on none",
+                "write where the peer listens on this path, or leave the path out",
+            )
+        for number, endpoint in enumerate(path.dial):
+            if endpoint.address.is_unspecified or endpoint.address.is_multicast:
+                yield Problem(
+                    f"{here}.dial[{number}]",
+                    f'"{endpoint}" is no box\'s address',
+                    "write where the peer listens",
+                )
+            if endpoint in path.dial[:number]:
+                yield Problem(f"{here}.dial[{number}]", f'"{endpoint}" is there twice', "leave one out")
+            if path.source and ("." in path.source) != (endpoint.address.version == 4):
+                yield Problem(
+                    f"{here}.source",
+                    f'"{path.source}" cannot reach "{endpoint}"',
+                    "use IPv4 or IPv6 on one path, not both",
+                )
+        if path.interface and path.interface not in box.wan:
+            yield Problem(
+                f"{here}.interface",
+                f'"{path.interface}" is not in box.wan',
+                f"use one of {', '.join(box.wan)}, or add it there",
             )
 
 

@@ -37,7 +37,7 @@ def peers(config: Config, said: Iterable[Tree] | None, bypass: Bypass, why_silen
             {
                 "prefixes": [str(prefix) for prefix in peer.prefixes],
                 "bypassed": bypass.covers(peer.id),
-                "underlay": peer.underlay,
+                "underlay": "tunnel" if peer.tunnel else "private",
                 "on_failure": peer.on_failure,
                 "reduction": reduction(entry),
                 **entry,

@@ -29,17 +29,23 @@ EAGER: tuple[Table, ...] = ({"name": "lab", "ports": ["1-65535"], "eager": True}
 
 
 def toml(tables: Mapping[str, Table | Sequence[Table]]) -> str:
-    """A configuration file from tables of plain values, and lists of such tables.
-
-    JSON writes strings, numbers, booleans and arrays of them as TOML does.
-    """
+    """A configuration file from tables of plain values, and lists of such tables."""
     lines: list[str] = []
     for name, content in tables.items():
         for table in [content] if isinstance(content, Mapping) else content:
             lines.append(f"[{name}]" if isinstance(content, Mapping) else f"[[{name}]]")
-            lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+            lines += [f"{key} = {_value(value)}" for key, value in table.items()]
             lines.append("")
     return "\n".join(lines)
+
+
+def _value(value: Any) -> str:
+    """JSON writes strings, numbers and booleans as TOML does."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_value(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return json.dumps(value)
 
 
 @dataclass
@@ -83,7 +89,7 @@ class Box:
             "id": peer.id,
             "key": peer.identity.public,
             "prefixes": list(topology.PREFIXES[peer.host.name]),
-            "dial": [f"{v4}:{LANE_PORT}"] if branch else [],
+            "paths": [{"name": "wan", "dial": [f"{v4}:{LANE_PORT}"]}] if branch else [],
         }
         tables: dict[str, Table | Sequence[Table]] = {
             "box": box | side.box,

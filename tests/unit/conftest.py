@@ -15,6 +15,7 @@ import pytest
 import dedupe
 from appliance import identity
 from appliance.config import Limits
+from appliance.config import Path as WanPath
 from appliance.config import Peer as PeerConfig
 from appliance.config.units import Size
 from appliance.config.values import Endpoint, Name, Prefix, PublicKey
@@ -111,7 +112,7 @@ class TwoBoxes:
             id=Name(other),
             key=PublicKey(self.keys[other].public),
             prefixes=(Prefix("127.0.0.0/8"),),
-            dial=(Endpoint(f"127.0.0.1:{self.port}"),) if name == "branch" else (),
+            paths=(WanPath(dial=(Endpoint(f"127.0.0.1:{self.port}"),)),) if name == "branch" else (),
             cache=Size(8 << 20),
         )
         pins = [self.keys[other].certificate]

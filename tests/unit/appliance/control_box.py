@@ -189,7 +189,7 @@ run_dir = "{self.directory}/run"
 id = "dc"
 key = "{self.public}"
 prefixes = ["10.2.0.0/16", "fd02::/48"]
-dial = ["10.9.0.2:4001"]
+paths = [{{ dial = ["10.9.0.2:4001"] }}]
 {peer}
 [[rules]]
 name = "web"

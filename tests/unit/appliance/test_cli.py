@@ -201,10 +201,10 @@ def test_the_gravest_are_found_behind_any_number_of_others(say: Say) -> None:
 def test_reload(say: Say, box: ControlBox) -> None:
     assert say("reload").out == "changed: nothing\n"
     good = box.file.read_text()
-    box.write(peer='underlay = "tunel"')
+    box.write(peer='on_failure = "opn"')
     said = say("reload")
     assert (said.status, said.out) == (2, "")
-    assert f"{box.file}: peers[0].underlay: cannot be 'tunel'; `private`" in said.err
+    assert f"{box.file}: peers[0].on_failure: cannot be 'opn'; What a new TCP flow" in said.err
     assert len(said.err.splitlines()) == 1
     box.file.write_text(good)
 

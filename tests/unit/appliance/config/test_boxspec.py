@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from appliance.bypass import Bypass
 from appliance.config import Config, Rule, load
+from appliance.config import Path as WanPath
 from appliance.config.boxspec import box_spec
 from appliance.config.values import Name, Prefix
 from appliance.intercept.specs import RuleSpec
@@ -61,7 +62,7 @@ def test_closed_is_the_rules_or_the_peers(config: Config) -> None:
 
 def test_rules_are_narrowed_to_what_is_behind_the_peer(config: Config) -> None:
     dc = config.peers[0]
-    dc2 = replace(dc, id=Name("dc2"), prefixes=(Prefix("10.3.0.0/16"),), underlay="tunnel")
+    dc2 = replace(dc, id=Name("dc2"), prefixes=(Prefix("10.3.0.0/16"),), paths=(WanPath(underlay="tunnel"),))
     some = Rule(name=Name("some"), prefixes=(Prefix("10.2.7.0/24"), Prefix("10.3.7.0/24")))
     only = Rule(name=Name("only"), peers=(Name("dc2"),))
     there = Rule(name=Name("there"), prefixes=(Prefix("10.2.8.0/24"),))

@@ -39,14 +39,14 @@ key = "box.key"
 id = "dc"
 key = "{keys[1].public}"
 prefixes = ["10.2.0.0/16", "fd02::/48"]
-dial = ["10.9.0.2:4001"]
 cache = "64MiB"
+paths = [{{ name = "mpls", dial = ["10.9.0.2:4001"], rate = "20mbit" }}]
 
 [[peers]]
 id = "dc2"
 key = "{keys[2].public}"
 prefixes = ["10.3.0.0/16"]
-dial = ["[fd09::2]:4001"]
+paths = [{{ dial = ["[fd09::2]:4001"] }}]
 
 [[rules]]
 name = "web"
@@ -67,7 +67,9 @@ def test_a_good_file(tmp_path: Path, text: str) -> None:
     assert config.box.key == str(tmp_path / "box.key"), "relative to the file"
     assert config.box.heartbeat == 0.25
     assert config.peers[0].cache == 64 * 2**20
-    assert config.peers[1].dial[0].host == "fd09::2"
+    assert config.peers[0].paths[0].rate == 2_500_000
+    assert config.peers[1].paths[0].dial[0].host == "fd09::2"
+    assert config.peers[1].paths[0].name == "wan"
     assert [ports.range for ports in config.rules[0].ports] == [(80, 80), (8000, 8099)]
     assert config.limits.flows == 5000
 
@@ -139,24 +141,38 @@ WRONG = [
     ('key = "MII', 'key = "ZZI', "peers[0].key", "is not a public key", "branchline key show"),
     ('key = "MII', 'key = "MIJ', "peers[0].key", "is not a public key", "branchline key show"),
     ('prefixes = ["10.3.0.0/16"]', "prefixes = []", "peers[1].prefixes", "is empty", "list the prefixes"),
-    ('dial = ["10.9.0.2:4001"]', "", "peers[0].dial", "nobody can open a lane", "box listen"),
+    (
+        'paths = [{ name = "mpls", dial = ["10.9.0.2:4001"], rate = "20mbit" }]',
+        "",
+        "peers[0].paths",
+        "nobody can open a lane",
+        "box listen",
+    ),
     (
         'dial = ["10.9.0.2:4001"]',
         'dial = ["dc.example:4001"]',
-        "peers[0].dial[0]",
+        "peers[0].paths[0].dial[0]",
         "not an address",
         "10.9.0.2",
     ),
     (
         'dial = ["10.9.0.2:4001"]',
         'dial = ["10.9.0.2:0"]',
-        "peers[0].dial[0]",
+        "peers[0].paths[0].dial[0]",
         "not an address and a port",
         "like",
     ),
     ('cache = "64MiB"', 'cache = "64 MiBytes"', "peers[0].cache", "is not a unit", "the units are"),
     ('cache = "64MiB"', 'cache = "1k"', "peers[0].cache", "out of range", "1 MiB to"),
-    ('cache = "64MiB"', 'underlay = "vpn"', "peers[0].underlay", "cannot be 'vpn'", "`private`"),
+    ('rate = "20mbit"', 'underlay = "vpn"', "peers[0].paths[0].underlay", "cannot be 'vpn'", "`private`"),
+    ('rate = "20mbit"', 'rate = "200gbit"', "peers[0].paths[0].rate", "out of range", "0 Mbit/s to"),
+    ('rate = "20mbit"', 'rates = "20mbit"', "peers[0].paths[0].rates", "no such field", '"rate"'),
+    ('rate = "20mbit"', 'interface = "wan7"', "peers[0].paths[0].interface", "not in box.wan", "wan0"),
+    ('rate = "20mbit"', 'source = "wan0"', "peers[0].paths[0].source", "is not an address", "like"),
+    ('rate = "20mbit"', 'source = "::"', "peers[0].paths[0].source", "no box's address", "ip address"),
+    ('rate = "20mbit"', 'source = "fd09::1"', "peers[0].paths[0].source", "cannot reach", "IPv4 or IPv6"),
+    ('rate = "20mbit"', 'rate = 1 }, { name = "mpls"', "peers[0].paths[1].name", "two paths", "its own"),
+    ('rate = "20mbit"', "rate = 1 }, {", "peers[0].paths[1].dial", "another path dials", "listens"),
     ('cache = "64MiB"', 'optimise = "no"', "peers[0].optimise", "must be true or false", "pass through"),
     (
         'cache = "64MiB"',
@@ -207,18 +223,18 @@ WRONG = [
     (
         'dial = ["10.9.0.2:4001"]',
         'dial = ["0.0.0.0:4001"]',
-        "peers[0].dial[0]",
+        "peers[0].paths[0].dial[0]",
         "no box's address",
         "listens",
     ),
     (
         'dial = ["[fd09::2]:4001"]',
         'dial = ["[ff02::1]:1"]',
-        "peers[1].dial[0]",
+        "peers[1].paths[0].dial[0]",
         "no box's address",
         "listens",
     ),
-    ("9.0.2:4001", '9.0.2:4001", "10.9.0.2:4001', "peers[0].dial[1]", "is there twice", "each path"),
+    ("9.0.2:4001", '9.0.2:4001", "10.9.0.2:4001', "peers[0].paths[0].dial[1]", "is there twice", "leave one"),
     ('"10.3.0.0/16"', '"10.2.0.0/16"', "peers[1].prefixes[0]", 'to peer "dc" and to peer "dc2"', "leave it"),
     ('"10.3.0.0/16"', '"fd01::/48"', "peers[1].prefixes[0]", "belongs to this box and", "leave it"),
 ]
@@ -336,7 +352,7 @@ def test_the_examples_fit_each_other() -> None:
     assert branch.box.id == centre.peers[0].id
     assert branch.peers[0].prefixes == centre.box.prefixes
     assert branch.box.prefixes == centre.peers[0].prefixes
-    assert branch.peers[0].dial[0].port == centre.box.listen[0].port
+    assert branch.peers[0].paths[0].dial[0].port == centre.box.listen[0].port
 
 
 WORDS = st.text("ab01./:-[]µ", max_size=12)
@@ -345,7 +361,9 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["box", "peers", "rules", "limits", "id", "lan", "prefixes", "dial", "key"])
+            st.sampled_from(
+                ["box", "peers", "rules", "limits", "id", "lan", "prefixes", "paths", "dial", "key"]
+            )
             | WORDS,
             inner,
             max_size=5,

@@ -12,6 +12,7 @@ def test_toml_is_what_was_meant() -> None:
     tables: dict[str, Any] = {
         "box": {"id": "a", "lan": ["lan0", "lan1"], "heartbeat": 0.25},
         "rules": [{"name": 'quoted "x" \\ é', "eager": True}, {"name": "b", "ports": []}],
+        "peers": [{"paths": [{"name": "x", "dial": ["a:1"], "metered": True}, {"cost": 3}]}],
     }
     assert tomllib.loads(toml(tables)) == tables
 
@@ -31,8 +32,8 @@ def test_both_files_are_accepted_and_fit_together() -> None:
         assert dc.box.heartbeat == 0.5
         assert branch.box.prefixes == dc.peers[0].prefixes
         assert [rule.name for rule in branch.rules] == [rule["name"] for rule in EAGER]
-        assert branch.peers[0].dial[0].port == dc.box.listen[0].port
-        assert not dc.peers[0].dial
+        assert branch.peers[0].paths[0].dial[0].port == dc.box.listen[0].port
+        assert not dc.peers[0].dials
     finally:
         pair.close()
     assert not pair.directory.exists()
