@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.stress import stress
 from appliance.config import units
 from appliance.lab import LabError, WanProfile, demo, rootless
 from appliance.lab.transfer import Outcome, Protocol, transfer
@@ -68,6 +69,9 @@ def fraction(text: str) -> float:
 @click.group()
 def lab() -> None:
     """The simulated network: a branch, a WAN and a data centre on this machine."""
+
+
+lab.add_command(stress)
 
 
 @lab.command("transfer")

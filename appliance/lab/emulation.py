@@ -10,7 +10,6 @@ from appliance.lab.topology import TOWARDS_BRANCH, TOWARDS_DC
 QUEUES = {TOWARDS_DC: 0, TOWARDS_BRANCH: 1}  # NFQUEUE number by the interface a packet leaves through
 INTERFACES = (TOWARDS_DC, TOWARDS_BRANCH)
 UNLIMITED = 12_500_000_000.0  # bytes/s; netem keeps packets in order only when it has a rate
-QUEUE_TIME = 0.08  # seconds of packets that the link buffers at its rate
 BURST = 32 * 1024
 
 
@@ -26,7 +25,7 @@ def netem(interface: str, profile: WanProfile) -> list[str]:
     """Arguments of `tc` that make one direction of the link with netem."""
     rate = profile.rate or UNLIMITED
     # The limit counts packets waiting out their delay as well as those waiting for the rate.
-    held = rate * (profile.delay + profile.jitter + QUEUE_TIME)
+    held = rate * (profile.delay + profile.jitter + profile.buffer)
     limit = min(max(int(held / 1500), 1000), 200_000)
     words = ["qdisc", "replace", "dev", interface, "root", "netem", "limit", str(limit)]
     words += ["rate", _bits(rate)]
@@ -44,7 +43,7 @@ def tbf(interface: str, profile: WanProfile) -> list[str]:
     if profile.rate is None:
         return ["qdisc", "replace", "dev", interface, "root", "pfifo", "limit", "10000"]
     burst = min(BURST, max(3000, int(profile.rate * 0.02)))
-    shape = ["rate", _bits(profile.rate), "burst", str(burst), "latency", _microseconds(QUEUE_TIME)]
+    shape = ["rate", _bits(profile.rate), "burst", str(burst), "latency", _microseconds(profile.buffer)]
     return ["qdisc", "replace", "dev", interface, "root", "tbf", *shape]
 
 

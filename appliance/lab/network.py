@@ -24,8 +24,8 @@ def _terminated(number: int, _frame: FrameType | None) -> None:
 class Lab:
     """client – branch – wan – dc – server, each a network namespace, IPv4 and IPv6 routed through.
 
-    rate in bytes/s (None = unlimited), rtt and jitter in seconds, loss and reorder as fractions 0..1: see
-    WanProfile. prefix: start of the namespaces' names. congestion: congestion control algorithms by
+    rate in bytes/s (None = unlimited), rtt, jitter and buffer in seconds, loss and reorder as fractions 0..1:
+    see WanProfile. prefix: start of the namespaces' names. congestion: congestion control algorithms by
     preference; the first that the kernel lets a namespace use becomes every host's default.
 
     Use it as a context manager. It is taken down at the end of the block, after an exception, Ctrl-C, SIGTERM or
@@ -41,10 +41,13 @@ class Lab:
         loss: float = 0.0,
         jitter: float = 0.0,
         reorder: float = 0.0,
+        buffer: float = 0.08,
         prefix: str | None = None,
         congestion: tuple[str, ...] = CONGESTION,
     ) -> None:
-        self.profile = WanProfile(rate=rate, rtt=rtt, jitter=jitter, loss=loss, reorder=reorder)
+        self.profile = WanProfile(
+            rate=rate, rtt=rtt, jitter=jitter, loss=loss, reorder=reorder, buffer=buffer
+        )
         self.prefix = prefix or leftovers.PREFIX
         self.name = leftovers.new_name(self.prefix)
         self.hosts = {

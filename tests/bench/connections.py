@@ -8,11 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
-from appliance.lab import LabError
+from appliance.lab import LabError, echoing
 from appliance.lab.cost import settle
-from tests.bench import echo
+from appliance.lab.opening import Outcome, Wish
 from tests.bench.contenders import BRANCHLINE, Contender, all_of_them
-from tests.bench.opener import Outcome, Wish
 from tests.bench.report import Row, progress
 
 IN_FLIGHT = 64
@@ -32,7 +31,7 @@ def measure(quick: bool) -> Iterator[Row]:
     rounds, count = (2, 2000) if quick else (5, 4000)
     free: dict[str, list[Burst]] = defaultdict(list)
     paced: dict[str, list[Burst]] = defaultdict(list)
-    wish = Wish("", echo.PORT, count, IN_FLIGHT)
+    wish = Wish("", echoing.PORT, count, IN_FLIGHT)
     with all_of_them([]) as contenders:
         peers = [contender.name for contender in contenders[1:]]
         for number in range(rounds):
@@ -82,7 +81,7 @@ def _idle(contender: Contender) -> float:
 def _open(contender: Contender, wish: Wish) -> Outcome:
     host, port = contender.address(wish.port)
     text = json.dumps(asdict(replace(wish, host=host, port=port)))
-    process = contender.lab.client.python("tests.bench.opener", text, stdout=subprocess.PIPE)
+    process = contender.lab.client.python("appliance.lab.opening", text, stdout=subprocess.PIPE)
     answer, _ = process.communicate()
     if process.returncode:
         raise LabError(f"{contender.name}: the load generator failed")

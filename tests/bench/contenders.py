@@ -5,12 +5,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.lab import Lab, WanProfile
+from appliance.lab import Lab, WanProfile, echoing
+from appliance.lab.haproxy import HaproxyPair, Transport
 from appliance.lab.pair import Pair
 from appliance.lab.serving import PORTS
 from appliance.lab.transfer import Served
-from tests.bench import echo
-from tests.bench.haproxy import HaproxyPair, Transport
 from tests.bench.report import progress
 
 FILES = PORTS["raw"]
@@ -45,7 +44,7 @@ def haproxies(files: Sequence[Path]) -> Iterator[list[Contender]]:
     """The pair with TLS and the plain one, in one lab (only one of them is asked at a time)."""
     with ExitStack() as stack:
         lab = stack.enter_context(_lab(files))
-        pair = stack.enter_context(HaproxyPair(lab, (FILES, echo.PORT)))
+        pair = stack.enter_context(HaproxyPair(lab, (FILES, echoing.PORT)))
 
         def through(name: str, transport: Transport) -> Contender:
             return Contender(name, lab, lambda port: pair.address(port, transport), pair.cpu_seconds)
@@ -66,5 +65,5 @@ def _lab(files: Sequence[Path], profile: WanProfile | None = None) -> Iterator[L
     profile = profile or WanProfile()
     with Lab(rate=profile.rate, rtt=profile.rtt) as lab:
         Served(lab, files, "raw")
-        echo.start(lab.server)
+        echoing.start(lab.server)
         yield lab

@@ -6,7 +6,8 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 
-from tests.bench import content, echo
+from appliance.lab import echoing
+from tests.bench import content
 from tests.bench.contenders import BRANCHLINE, Contender, all_of_them
 from tests.bench.report import Row, progress
 
@@ -55,7 +56,7 @@ def _play(contender: Contender, messages: list[bytes], turns: int) -> list[float
     seconds = []
     with contender.lab.client.socket() as connection:
         connection.settimeout(TIMEOUT)
-        connection.connect(contender.address(echo.PORT))
+        connection.connect(contender.address(echoing.PORT))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for turn in range(WARM_UP + turns):
             message = messages[turn % len(messages)]

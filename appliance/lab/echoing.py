@@ -1,16 +1,17 @@
 """A server that sends back what it gets, in a process of its own that must not be the bottleneck.
 
-`python -m tests.bench.echo` inside the server's namespace prints `ready` when it listens, and ends at the end of
+`python -m appliance.lab.echoing` inside the server's namespace prints `ready` when it listens, and ends at the end of
 its input.
 """
 
+import resource
 import select
 import socket
 import subprocess
 import sys
 
-from appliance.lab import LabError
 from appliance.lab.host import Host
+from appliance.lab.tools import LabError
 
 PORT = 9001
 BACKLOG = 4096
@@ -18,7 +19,7 @@ BACKLOG = 4096
 
 def start(host: Host) -> None:
     """Run it on a host; it ends with the lab."""
-    process = host.python("tests.bench.echo", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = host.python("appliance.lab.echoing", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
     if process.stdout.readline().strip() != b"ready":
         raise LabError("the echo server did not start; its error is above")
@@ -65,11 +66,13 @@ def _accept(listener: socket.socket, poll: select.epoll, connections: dict[int, 
 
 
 def main() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with socket.create_server(
         ("::", PORT), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
     ) as listener:
         listener.setblocking(False)
-        print("ready", flush=True)
+        print("ready", flush=True)  # noqa: T201 - the protocol with who started it
         serve(listener)
 
 

@@ -11,13 +11,14 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Self
 
 from appliance import identity
-from appliance.lab import Lab, LabError, topology
+from appliance.lab import topology
 from appliance.lab.cpu import cpu_seconds
 from appliance.lab.host import Host
+from appliance.lab.network import Lab
+from appliance.lab.tools import LabError, find
 
 Transport = Literal["plain", "tls"]
 OFFSET: dict[Transport, int] = {"plain": 1000, "tls": 2000}  # added to a port on both haproxies
@@ -46,7 +47,7 @@ class HaproxyPair:
     def __init__(self, lab: Lab, ports: Iterable[int]) -> None:
         self.lab = lab
         self._ports = tuple(ports)
-        self._directory = Path(tempfile.mkdtemp(prefix="branchline-bench-"))
+        self._directory = Path(tempfile.mkdtemp(prefix="branchline-haproxy-"))
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
@@ -57,9 +58,7 @@ class HaproxyPair:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def address(self, port: int, transport: Transport) -> tuple[str, int]:
@@ -91,7 +90,9 @@ class HaproxyPair:
     def _run(self, host: Host) -> None:
         config = self._directory / f"{host.name}.cfg"
         config.write_text(COMMON + "".join(self._relays(host.name)))
-        self._processes.append(host.popen(["haproxy", "-db", "-f", str(config)], stdin=subprocess.DEVNULL))
+        self._processes.append(
+            host.popen([find("haproxy"), "-db", "-f", str(config)], stdin=subprocess.DEVNULL)
+        )
 
     def _relays(self, name: str) -> list[str]:
         here, there = self._directory / f"{name}.pem", {"branch": "dc", "dc": "branch"}[name]

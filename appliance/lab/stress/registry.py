@@ -1,0 +1,19 @@
+"""Every scenario of `branchline lab stress`, by name, in the order of the run."""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from appliance.lab.stress import idle, loss, many, openings, pages, urgent
+from appliance.lab.stress.figure import Figure
+
+Report = Callable[[str], None]
+Scenario = Callable[[Report], Iterator[Figure]]
+
+SCENARIOS: Final[dict[str, Scenario]] = {
+    "urgent_unknown_rate": urgent.measure_unknown_rate,
+    "pages": pages.measure,
+    "idle": idle.measure,
+    "openings": openings.measure,
+    "many": many.measure,
+    "loss": loss.measure,
+}
