@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from appliance.flows.flow import Flow
+from appliance.lanes.link import Role
 from appliance.peer import Peer
+
+_OF_LATE_S = 1.0
 
 
 def describe(peer: Peer) -> dict[str, Any]:
@@ -45,7 +48,12 @@ def describe(peer: Peer) -> dict[str, Any]:
 
 
 def describe_flow(peer: Peer, flow: Flow) -> dict[str, Any]:
-    """A flow as `branchline flows` shows it."""
+    """A flow as `branchline flows` shows it. `lane` is the one that carries what its end host says, now or of late."""
+    application, end_host = flow.application, flow.end_host
+    bulk = flow.pending or flow.blocks or peer.loop.now - flow.cut_at < _OF_LATE_S
+    role = Role.BULK if flow.cut_at and bulk else Role.EXPRESS
+    lane = peer.attachment.lanes.get(role)
+    lan, wan = flow.lan_in + flow.lan_out, flow.wan_in + flow.wan_out
     return {
         "client": list(flow.client),
         "server": list(flow.server),
@@ -55,7 +63,16 @@ def describe_flow(peer: Peer, flow: Flow) -> dict[str, Any]:
         "side": "client" if flow.accepted else "server",
         "state": flow.state,
         "rule": flow.rule,
+        "application": application.name,
+        "protection": application.protection,
+        "guessed": not application.certain,
         "age_s": peer.loop.now - flow.began,
+        "idle_s": end_host.idle if end_host else None,
+        "lan_rtt_s": end_host.rtt if end_host else None,
+        "wan_rtt_s": peer.rtt,
+        "lane": role.name.lower(),
+        "remote": lane.remote if lane else "",
+        "reduction": 1 - wan / lan if lan else None,
         "lan_in": flow.lan_in,
         "lan_out": flow.lan_out,
         "wan_in": flow.wan_in,

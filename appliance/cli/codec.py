@@ -10,7 +10,8 @@ from typing import BinaryIO
 
 import click
 
-from appliance.cli.lab import Parsed, columns
+from appliance.cli.lab import columns
+from appliance.cli.parsed import Parsed
 from appliance.config import units
 from dedupe import Effort, keep_heap
 from dedupe.measure import BLOCK, Bench, Machine, Measured, machine

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
+from appliance.cli.parsed import Parsed
 from appliance.cli.stress import stress
 from appliance.config import units
 from appliance.lab import LabError, WanProfile, demo, rootless
@@ -18,22 +18,6 @@ from appliance.lab.transfer import Outcome, Protocol, transfer
 UNLIMITED = "unlimited"
 SLOWEST, LONGEST = 1000, 60  # bytes/s, and seconds there and back: what the lab's WAN can be
 MEANINGFUL = 10_000  # bytes; below, what a connection itself costs hides any reduction
-
-
-class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3
-    """An option that a plain function reads; its ValueError is what the user sees."""
-
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 def rate(text: str) -> float | None:

@@ -97,7 +97,8 @@ class Answers:
             passed = await self._kernel.passed(limit - len(flows))
         except KernelError as error:
             raise RpcError("unavailable", f"passed flows cannot be listed: {error}") from None
-        return flows + [summary.passed(flow, self._in_force.config) for flow in passed]
+        now = time.time()
+        return flows + [summary.passed(flow, self._in_force.config, now) for flow in passed]
 
     async def events(self, params: Params) -> list[Event]:
         """The newest `limit` events after `since` (seconds since 1970) as grave as `severity` or more, oldest first."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from appliance.applications import by_port
 from appliance.bypass import Bypass
 from appliance.config import Config
 from appliance.events import SEVERITIES, Event
@@ -52,18 +53,27 @@ def counts(events: Iterable[Event]) -> Tree:
     return {severity: counted[severity] for severity in SEVERITIES}
 
 
-def passed(flow: PassedFlow, config: Config) -> Tree:
-    """A flow that was left alone, like the flows that the data plane describes."""
+def passed(flow: PassedFlow, config: Config, now: float) -> Tree:
+    """A flow that was left alone, like the flows that the data plane describes; `now` in seconds since 1970.
+
+    Nobody has seen its bytes: the application is what is usual on the port.
+    """
+    application = by_port(flow.server[1])
     return {
         "client": list(flow.client),
         "server": list(flow.server),
         "peer": _behind(flow.server[0], config),
         "kind": "passed",
         "reason": flow.reason.name,
+        "reason_number": flow.reason.number,
         "cause": flow.reason.cause,
         "remedy": flow.reason.remedy,
         "side": "client",
         "state": flow.state,
+        "application": application.name,
+        "protection": application.protection,
+        "guessed": not application.certain,
+        "age_s": max(0.0, now - flow.began) if flow.began else None,
         "lan_in": flow.bytes_up,
         "lan_out": flow.bytes_down,
         "wan_in": flow.bytes_down,

@@ -16,7 +16,9 @@ import socket
 from collections import deque
 from typing import Protocol
 
+from appliance.applications import Application, Opening
 from appliance.flows.buffers import Buffers
+from appliance.flows.end_host import EndHost, end_host
 from appliance.flows.stream import ReceiveHalf, SendHalf
 from appliance.intercept import close_orderly, reset_on_close
 from appliance.lanes.frames import FIN, MAX_BLOCK, MAX_MESSAGE, Address
@@ -92,6 +94,8 @@ class Flow:
         self.unread = 0  # bytes from the peer that wait for the end host
         self.closed = False
         self.reason = ""  # why it was broken off
+        self._opening: Opening | None = Opening()
+        self._application: Application | None = None
         self._sock = sock
         self._fd = sock.fileno()
         self._connecting = connecting
@@ -115,6 +119,19 @@ class Flow:
         if self._read_ended or self._write_ended:
             return "half-closed"
         return "open"
+
+    @property
+    def application(self) -> Application:
+        """What its ends speak, as far as they have spoken."""
+        if self._opening is not None:
+            return self._opening.application(self.server[1])
+        assert self._application is not None
+        return self._application
+
+    @property
+    def end_host(self) -> EndHost | None:
+        """The connection to the end host, as the kernel sees it; None when it is closed."""
+        return None if self.closed else end_host(self._sock)
 
     @property
     def pending(self) -> int:
@@ -152,6 +169,9 @@ class Flow:
         if self.closed:
             return
         self._waits(len(data))
+        if self._opening is not None:
+            for piece in pieces:
+                self._overhear(not self.accepted, piece)
         out = self._out
         waiting = bool(out)
         out.extend(memoryview(piece) for piece in pieces)
@@ -245,6 +265,8 @@ class Flow:
             if not count:
                 self._end_of_input()
                 break
+            if self._opening is not None:
+                self._overhear(self.accepted, memoryview(self._buffer)[self._filled : self._filled + count])
             self.lan_in += count
             self._turn += count
             self._filled += count
@@ -282,6 +304,8 @@ class Flow:
             if not self.closed:
                 self._interest()
             return False
+        if self._opening is not None:
+            self._overhear(self.accepted, data)
         self.lan_in += count
         self._turn += count
         if self._turn > MAX_MESSAGE:
@@ -293,6 +317,13 @@ class Flow:
         self._overtaking = self._overtaking + 1 if self.blocks else 0
         self.carrier.flow_message(self, sender.take(count), 0, data)
         return count == room
+
+    def _overhear(self, from_client: bool, data: bytes | memoryview) -> None:
+        """Keeps the first bytes until there are enough of them to tell the application, and never looks again."""
+        opening = self._opening
+        if opening is not None and opening.add(from_client, data):
+            self._application = opening.application(self.server[1])
+            self._opening = None
 
     def _take_buffer(self) -> bool:
         """Whether there is a buffer to read into; if not, reading goes on when another flow gives one back."""

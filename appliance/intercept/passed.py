@@ -1,7 +1,7 @@
 """Flows that were left alone, read from conntrack, each with the reason in its mark.
 
-The kernel filters by mark, so that a gateway's other connections cost nothing. Bytes are zero unless accounting is
-on (`marks.SYSCTLS`). Reference: linux/netfilter/nfnetlink_conntrack.h.
+The kernel filters by mark, so that a gateway's other connections cost nothing. Bytes and the beginning are known
+where accounting and timestamps were on by then (`marks.SYSCTLS`). Reference: linux/netfilter/nfnetlink_conntrack.h.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ _PROTOINFO: Final = 4
 _TIMEOUT: Final = 7
 _MARK: Final = 8
 _COUNTERS_ORIG, _COUNTERS_REPLY = 9, 10
+_TIMESTAMP: Final = 20
 _MARK_MASK: Final = 21
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _PROTO_NUM, _PROTO_SRC, _PROTO_DST = 1, 2, 3
 _COUNTER_BYTES: Final = 2
+_STARTED: Final = 1
 _TCP: Final = 1
 _TCP_STATE: Final = 1
 
@@ -58,6 +60,8 @@ class PassedFlow:
     """Conntrack's TCP state, lower case."""
     expires: float
     """Seconds until conntrack forgets the flow if it stays silent."""
+    began: float
+    """Seconds since 1970; 0 when the kernel did not note it."""
 
 
 def passed_flows(limit: int = 1000, *, ended: bool = False) -> list[PassedFlow]:
@@ -97,6 +101,7 @@ def parse(entry: bytes) -> PassedFlow | None:
         bytes_down=_bytes(fields.get(_COUNTERS_REPLY, b"")),
         state=_STATES[state] if state < len(_STATES) else f"state_{state}",
         expires=float(int.from_bytes(fields.get(_TIMEOUT, b""), "big")),
+        began=int.from_bytes(netlink.attributes(fields.get(_TIMESTAMP, b"")).get(_STARTED, b""), "big") / 1e9,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from appliance.lab import Lab
-from appliance.lab.pair import Pair, Side
+from appliance.lab.pair import Box, Pair, Side
 
 EXCHANGE = str(Path(__file__).with_name("exchange.py"))
 PORT = 5000
@@ -92,3 +93,37 @@ def test_the_server_sees_the_box_where_the_peer_says_so(lab: Lab) -> None:
         sock.close()
         assert server.stdout.readline() == b"10.2.0.1\n"
     server.wait(5)
+
+
+def test_a_flow_is_listed_with_what_it_is(module_lab: Lab, pair: Pair) -> None:
+    request = b"GET / HTTP/1.1\r\n"  # shorter than a head: the server waits for more, and the flow stays open
+    with module_lab.client.socket() as sock:
+        sock.settimeout(10)
+        sock.connect((HOSTS[0], PORT))
+        sock.sendall(request)
+        for box in pair.boxes:
+            box.wait(lambda box=box: flow_of(box, sock) is not None, "the flow is listed")  # type: ignore[misc]
+            box.wait(lambda box=box: counted(box, sock) == len(request), "its bytes are counted")  # type: ignore[misc]
+            box.wait(lambda box=box: measured(box, sock), "the round trips are measured")  # type: ignore[misc]
+            flow = flow_of(box, sock)
+            assert flow is not None
+            assert (flow["application"], flow["protection"], flow["guessed"]) == ("http", "", False)
+            assert flow["lane"] == "express"
+            assert flow["remote"]
+            assert flow["age_s"] > 0
+            assert flow["reduction"] < 1
+
+
+def flow_of(box: Box, sock: socket.socket) -> dict[str, Any] | None:
+    mine = list(sock.getsockname())
+    return next((flow for flow in box.call("flows") if flow["client"] == mine), None)
+
+
+def counted(box: Box, sock: socket.socket) -> int:
+    flow = flow_of(box, sock)
+    return flow["lan_in"] + flow["lan_out"] if flow else -1
+
+
+def measured(box: Box, sock: socket.socket) -> bool:
+    flow = flow_of(box, sock)
+    return bool(flow and flow["lan_rtt_s"] and flow["wan_rtt_s"])

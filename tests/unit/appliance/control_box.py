@@ -25,7 +25,7 @@ from appliance.rpc_asyncio import AsyncHandler, Server
 
 DEADLINE_S = 10.0
 PASSED = PassedFlow(
-    ("10.1.0.2", 40000), ("10.2.0.9", 5060), reason(RULE_PASS), 111, 222, "established", 300.0
+    ("10.1.0.2", 40000), ("10.2.0.9", 5060), reason(RULE_PASS), 111, 222, "established", 300.0, 1e9
 )
 
 
@@ -128,6 +128,13 @@ class DataInMemory:
             "kind": "optimised",
             "reason": "",
             "state": "open",
+            "application": "http",
+            "protection": "",
+            "guessed": False,
+            "lane": "bulk",
+            "lan_rtt_s": 0.0004,
+            "wan_rtt_s": 0.08,
+            "reduction": 0.9,
             "age_s": 1.5,
             "lan_in": 600,
             "lan_out": 400,

@@ -127,12 +127,46 @@ def test_flows(say: Say, data: None) -> None:
         "[fd02::2]:80",
         "rule_pass: a rule of the configuration says pass",
         "1.5 s",
+        "http",
+        "sip?",
+        "90.0%",
+        "80 ms",
+        "bulk",
     ):
         assert words in said.out
     assert [flow["kind"] for flow in say("flows", "--json").json] == ["optimised", "passed"]
     assert [flow["kind"] for flow in say("flows", "--json", "--kind", "passed").json] == ["passed"]
     assert len(say("flows", "--json", "--limit", "1").json) == 1
     assert say("flows", "--limit", "-1").status == 2
+    assert [flow["kind"] for flow in say("flows", "--json", "--sort", "lan").json] == ["optimised", "passed"]
+    assert [flow["kind"] for flow in say("flows", "--json", "--sort", "age").json] == ["passed", "optimised"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kinds"),
+    [
+        (("10.1.0.2",), ["optimised", "passed"]),
+        (("10.2.0.0/16",), ["passed"]),
+        ((":80",), ["optimised"]),
+        (("[fd02::2]:80",), ["optimised"]),
+        (("[fd02::2]:81",), []),
+        (("10.2.0.9:5060",), ["passed"]),
+        (("--application", "http"), ["optimised"]),
+        (("--reason", "rule_pass"), ["passed"]),
+        (("--peer", "dc", ":5060"), ["passed"]),
+        (("--peer", "hq"), []),
+    ],
+)
+def test_flows_that_were_asked_for(
+    say: Say, data: None, arguments: tuple[str, ...], kinds: list[str]
+) -> None:
+    assert [flow["kind"] for flow in say("flows", "--json", *arguments).json] == kinds
+
+
+def test_flows_of_no_address(say: Say) -> None:
+    said = say("flows", "the-server")
+    assert said.status == 2
+    assert "write it like 10.2.0.9" in said.err
 
 
 def test_bypass(say: Say) -> None:

@@ -48,7 +48,9 @@ def test_status_with_one(box: ControlBox) -> None:
     assert [flow["kind"] for flow in box.call("flows", limit=1, kind="passed")] == ["passed"]
     assert [flow["kind"] for flow in box.call("flows", kind="optimised")] == ["optimised"]
     passed = box.call("flows")[1]
-    assert (passed["peer"], passed["reason"]) == ("dc", "rule_pass")
+    assert (passed["peer"], passed["reason"], passed["reason_number"]) == ("dc", "rule_pass", 5)
+    assert (passed["application"], passed["guessed"]) == ("sip", True)
+    assert passed["age_s"] > 0
 
 
 def test_the_data_plane_comes_and_goes(box: ControlBox) -> None:

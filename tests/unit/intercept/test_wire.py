@@ -117,6 +117,9 @@ def conntrack_entry(mark: int, state: int = 3) -> bytes:
             netlink.attribute(8, struct.pack("!I", mark)),
             netlink.attribute(9, counted(1000), nested=True),
             netlink.attribute(10, counted(2000), nested=True),
+            netlink.attribute(
+                20, netlink.attribute(1, struct.pack("!Q", 1_700_000_000_500_000_000)), nested=True
+            ),
         )
     )
 
@@ -126,7 +129,7 @@ def test_a_passed_flow() -> None:
     assert flow is not None
     assert (flow.client, flow.server) == (("10.1.0.2", 900), ("10.2.0.2", 80))
     assert (flow.reason.name, flow.state, flow.expires) == ("peer_down", "established", 300.0)
-    assert (flow.bytes_up, flow.bytes_down) == (1000, 2000)
+    assert (flow.bytes_up, flow.bytes_down, flow.began) == (1000, 2000, 1_700_000_000.5)
 
 
 def test_flows_of_another_fate_are_not_passed() -> None:
