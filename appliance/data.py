@@ -170,6 +170,7 @@ class DataPlane:
             "peers": self._rpc_peers,
             "reload": self._rpc_reload,
             "bypass": self._rpc_bypass,
+            "caches": self._caches.describe,
             "clear_cache": self._rpc_clear_cache,
         }
         self._rpc = RpcServer(self.loop, run_dir / "data.sock", handlers)
@@ -180,8 +181,10 @@ class DataPlane:
         self._stale = StaleTuples()
         self.loop.register(self._stale.fileno(), READ, self._stale_tuples)
         self._interception.open()
+        self._caches.configure(self.config)
         for peer in self.config.peers:
             self._add_peer(str(peer.id))
+        self._caches.ready()
         self._trust()
         self._beat()
         self.emit("data.started", "info", self.id, "the data plane is up", {"pid": os.getpid()})
@@ -215,7 +218,7 @@ class DataPlane:
         context = identity.tls_context(
             server_side=False, identity=self._identity, peer_certs=[config.key.der]
         )
-        peer = self._peers[peer_id] = Peer(self, config, context, policy.domains(self.config, peer_id))
+        peer = self._peers[peer_id] = Peer(self, config, context, self.config.domains(peer_id))
         self._policies[peer_id] = policy.Policy(self.config, peer_id)
         peer.start()
 
@@ -410,12 +413,13 @@ class DataPlane:
         for peer_id in (change.peers_removed | change.peers_replaced) & self._peers.keys():
             self._drop_peer(peer_id, "the configuration has changed")
         self.config = config
+        self._caches.configure(config)
         self._trust()
         for peer_id in sorted(change.peers_added | change.peers_replaced):
             self._add_peer(peer_id)
         for peer_id, peer in self._peers.items():
             self._policies[peer_id] = policy.Policy(config, peer_id)
-            peer.configure(config.peer(peer_id) or peer.config, policy.domains(config, peer_id))
+            peer.configure(config.peer(peer_id) or peer.config, config.domains(peer_id))
             peer.attachment.heartbeat = self.heartbeat
         self.buffers.limit = int(config.limits.memory)
         self._update_now()

@@ -5,10 +5,12 @@ from dedupe.cache import Cache, CacheStats
 from dedupe.errors import BadBlock, CacheInUse, OfferError, StoreError
 from dedupe.express import pack, unpack
 from dedupe.heap import keep_heap
+from dedupe.index import usual_index
 from dedupe.literals import Effort
-from dedupe.opening import open_cache
+from dedupe.opening import disk_size, open_cache
 from dedupe.store.finding import Finding
-from dedupe.store.inspect import CacheReport, LogReport, clear, inspect
+from dedupe.store.inspect import CacheReport, LogReport, clear, delete, inspect
+from dedupe.store.room import Stored, stored, too_many
 from dedupe.window import DecodeWindow, EncodeWindow
 
 Window = EncodeWindow | DecodeWindow
@@ -27,11 +29,17 @@ __all__ = [
     "LogReport",
     "OfferError",
     "StoreError",
+    "Stored",
     "Window",
     "clear",
+    "delete",
+    "disk_size",
     "inspect",
     "keep_heap",
     "open_cache",
     "pack",
+    "stored",
+    "too_many",
     "unpack",
+    "usual_index",
 ]

@@ -10,11 +10,12 @@ from dedupe.block import Block, Buffer
 from dedupe.decoder import Decoder
 from dedupe.encoder import Encoder
 from dedupe.errors import OfferError
-from dedupe.index import Index
+from dedupe.index import Index, usual_index
 from dedupe.literals import Effort
 from dedupe.log import Log
 from dedupe.offer import Offer, agree, pack, parse
-from dedupe.ranges import total
+from dedupe.ranges import total, within
+from dedupe.reading import Reading
 from dedupe.store.finding import Finding
 from dedupe.store.ledger import Role
 from dedupe.store.store import Store
@@ -22,9 +23,9 @@ from dedupe.window import DecodeWindow, EncodeWindow
 
 LEAST_CAPACITY = 4096
 LARGEST_CAPACITY = 1 << 39
-LARGEST_INDEX = 1 << 27
 SYNC_STEP = 1 << 23
 RECOVERY_STEP = 1 << 22
+TAKEN = 4  # an index so many times larger is filled from the logs, not from the one before
 
 
 def usual_gap(capacity: int) -> int:
@@ -68,8 +69,8 @@ class Cache:
     """All chunk-cache state of one peer and one domain: the log we write and our copy of the log the peer writes.
 
     capacity: bytes of each log that may be referenced (S), at least 4 KiB. gap: how many logged bytes may be on
-    their way unacknowledged (G). index: memory for the anchor index. Memory is reserved, not used, until traffic
-    comes. encode and decode may run at the same time in two threads, one call of each; room, acknowledge and
+    their way unacknowledged (G). index: memory for the anchor index; see resize. Memory is reserved, not used, until
+    traffic comes. encode and decode may run at the same time in two threads, one call of each; room, acknowledge and
     reject may be called from any thread at any time; offer and accept while neither runs.
     """
 
@@ -79,13 +80,15 @@ class Cache:
         gap = usual_gap(capacity) if gap is None else gap
         check_sizes(capacity, gap)
         if index is None:
-            index = min(capacity // 8, LARGEST_INDEX)
+            index = usual_index(capacity)
         self._store = store
         if store is None:
             self._mine, self._theirs = Log(secrets.randbits(64) | 1, capacity, gap), Log(0, capacity, gap)
         else:
             self._mine, self._theirs = store.written, store.received
         self._index = Index(index)
+        self._resting = index == 0
+        self._again = Reading()
         self._encoder = Encoder(self._mine, self._theirs, self._index)
         self._decoder = Decoder(self._theirs, self._mine, self._index)
         self._encoding, self._decoding = threading.Lock(), threading.Lock()
@@ -166,7 +169,7 @@ class Cache:
             self._check_ready()
             return self._decoder.decode(wire, window, limit)
 
-    # What a cache on a disk needs besides; all of this does nothing for one in memory.
+    # What belongs to one background thread.
 
     @property
     def wants_sync(self) -> bool:
@@ -174,15 +177,37 @@ class Cache:
         return self._store is not None and self._store.wants_sync
 
     def sync(self, budget: int = SYNC_STEP) -> bool:
-        """One step of background work, in a thread of its own: save what is new, read back what is old.
+        """One step of background work: save what is new, read back for the index what is old.
 
         budget: bytes of each. True if more is waiting. It may wait for the disk, never for longer than a block for
         traffic, and traffic never for it. Call it about once a second, and again while it says True or wants_sync.
         """
-        if self._store is None:
-            return False
-        more = self._store.sync(budget, self._quiesce)
-        return self._store.verify(budget, self._learn) or more
+        more = self._store is not None and self._store.sync(budget, self._quiesce)
+        return (not self._resting and self._read_back(budget)) or more
+
+    def resize(self, index: int) -> None:
+        """Bytes of memory for the anchor index from now on; traffic does not wait for more than a block.
+
+        A smaller index keeps the anchors with the best claim, a larger one has room for those to come. 0 gives all of
+        it back; the next call with more has sync read the logs once more, the newest bytes first. For a moment, the
+        index takes the memory of both sizes.
+        """
+        before, fresh = self._index, Index(index)
+        heads = (self._mine.head, self._theirs.head)
+        whole = self._resting or fresh.size > TAKEN * before.size
+        if index:
+            fresh.prepare()
+            if not whole:
+                fresh.take(before)
+        with self._encoding, self._decoding:
+            self._index = fresh
+            self._encoder.use(fresh)
+            self._decoder.use(fresh)
+        self._resting = index == 0
+        for role, log, head in zip(Role, (self._mine, self._theirs), heads, strict=True):
+            # What came meanwhile went into the old one.
+            start = log.verified_from if whole else head
+            self._again.want(role, within(log.held, start, log.head))
 
     def set_aside(self) -> None:
         """The disk does not answer: go on with what is in memory. Any thread; blocks that are being coded end first."""
@@ -205,15 +230,41 @@ class Cache:
         """What has happened to the cache since the last call that a person should hear of."""
         return [] if self._store is None else self._store.findings()
 
-    def recover(self, seconds: float, clock: Callable[[], float]) -> None:
-        """Read back what an earlier process left, newest first, for about so long."""
+    def recover(self, seconds: float, clock: Callable[[], float]) -> bool:
+        """Read back what an earlier process left, newest first, for about so long. True if there is more.
+
+        Without an index, only what must be verified to be offered.
+        """
         end = clock() + seconds
-        while self._store is not None and self._store.verify(RECOVERY_STEP, self._learn) and clock() < end:
-            pass
+        while not self._resting or (self._store is not None and self._store.doubtful):
+            if clock() >= end:
+                return True
+            if not self._read_back(RECOVERY_STEP):
+                break
+        return False
+
+    def _read_back(self, budget: int) -> bool:
+        """About `budget` bytes. True if there is more."""
+        part = self._again.next(min(budget, RECOVERY_STEP))
+        if part is not None:
+            self._learn_again(*part)
+            return True
+        return self._store is not None and self._store.verify(budget, self._learn)
 
     def _learn(self, role: Role, offset: int, data: bytes) -> None:
+        if self._resting:
+            return  # resize has it read once more
         raw = ffi.from_buffer("uint8_t[]", data)
         lib.bl_index_range(self._index.kernel, role, offset, raw, len(data))
+
+    def _learn_again(self, role: int, start: int, end: int) -> None:
+        log = (self._mine, self._theirs)[role]
+        for low, high in within(log.held, start, end):
+            raw = ffi.new("uint8_t[]", high - low)
+            lib.bl_log_read(
+                log.ring.kernel, low, raw, high - low
+            )  # if it is written over meanwhile: only hints
+            lib.bl_index_range(self._index.kernel, role, low, raw, high - low)
 
     def _quiesce(self) -> None:
         with self._encoding:

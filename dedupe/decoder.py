@@ -45,6 +45,10 @@ class Decoder:
     def begin(self) -> None:
         self.session += 1
 
+    def use(self, index: Index) -> None:
+        """Another index, from the next block on."""
+        self._index = index
+
     def decode(self, wire: Buffer, window: DecodeWindow | None, limit: int) -> bytes:
         if window is not None:
             window.settle(self.session)

@@ -40,6 +40,11 @@ class Encoder:
         self._acknowledged = self._mine.head
         self._rejected.clear()
 
+    def use(self, index: Index) -> None:
+        """Another index, from the next block on."""
+        self._index = index
+        self._search.index = index.kernel
+
     def room(self) -> int:
         mine = self._mine
         return max(0, min(mine.gap - (mine.head - self._acknowledged), mine.leased - mine.head))

@@ -2,11 +2,18 @@
 
 from typing import Any
 
-from dedupe._kernel import ffi
+from dedupe._kernel import ffi, lib
 from dedupe.storage import populate, reserve
 
 BUCKET = 64  # bytes
 LEAST, LARGEST = 1 << 10, (1 << 32) - 1
+DENSE, DENSE_UP_TO = 8, 1 << 27  # a byte of index to so many of each log's capacity holds nearly all anchors
+THIN = 200  # a byte of index to so many of log, at most, in larger ones: 5 MB per GB
+
+
+def usual_index(capacity: int) -> int:
+    """Bytes of index that a cache of two such logs makes good use of."""
+    return max(min(capacity // DENSE, DENSE_UP_TO), 2 * capacity // THIN)
 
 
 class Index:
@@ -18,6 +25,10 @@ class Index:
         self._memory = reserve(self.size)
         entries = ffi.cast("uint64_t *", ffi.from_buffer(self._memory))
         self.kernel: Any = ffi.new("bl_index *", {"entry": entries, "buckets": buckets})
+
+    def take(self, other: "Index") -> None:
+        """What another one has, as far as there is room; either may be in use. About a second for a gigabyte."""
+        lib.bl_index_take(self.kernel, other.kernel)
 
     def prepare(self) -> None:
         """Fault all of it in."""

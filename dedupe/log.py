@@ -41,6 +41,11 @@ class Log:
         """What this side has, agreed on or not; what a block may refer to that comes in."""
         return self.valid
 
+    @property
+    def verified_from(self) -> int:
+        """What is held below this offset will be read back anyway, to be verified."""
+        return 0
+
     def state(self) -> LogState:
         return LogState(self.epoch, self.head, self._own_span, self._own_gap, self.valid)
 

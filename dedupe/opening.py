@@ -5,10 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dedupe.cache import Cache, check_sizes, usual_gap
+from dedupe.store import room
 from dedupe.store.files import Files
 from dedupe.store.store import Owner, Store
 
 READY_S = 1.0
+
+
+def disk_size(capacity: int) -> int:
+    """Bytes of disk that open_cache takes for such a cache."""
+    return room.disk_size(capacity, usual_gap(capacity))
 
 
 def open_cache(
@@ -27,7 +33,7 @@ def open_cache(
 ) -> Cache:
     """The cache of (box, peer, channel, domain) under `directory`, made if it is not there.
 
-    It takes about 2 x (capacity + gap) bytes of disk at once. After an unclean stop, up to about ready_s seconds are
+    It takes disk_size(capacity) bytes at once. After an unclean stop, up to about ready_s seconds are
     spent on verifying the newest of what is there; sync does the rest, for the next session. Raises CacheInUse when
     another process has it open, StoreError when the disk is full or not fit (`Cache(capacity=...)` then does the same
     in memory), ValueError for a wrong size or name. Its `findings` say what was found; `close` it in the end.

@@ -10,12 +10,14 @@ from typing import Any
 import click
 
 from appliance.cli.asking import Command, Failure, asking, json_option, print_json, socket_option
+from appliance.config.units import show_size
 from appliance.rpc import UnreachableError
 
 DEFAULT_STATE_DIR = "/var/lib/branchline"
 DIRECTORY = "cache"  # in the state directory
 
 Reports = list[dict[str, Any]]
+Totals = dict[str, int]
 
 
 def _options(command: Command) -> Command:
@@ -45,8 +47,19 @@ def cache() -> None:
 @cache.command()
 @_options
 def status(peer: str | None, socket_path: Path, state_dir: Path, as_json: bool) -> None:
-    """What the caches hold, of all peers or one PEER."""
-    _show(_ask("status", peer, socket_path, state_dir), as_json, verified=False)
+    """What the caches hold, of all peers or one PEER, and what they take.
+
+    From a running box, the last line of --json has the totals and their limits.
+    """
+    reports, totals = _ask("status", peer, socket_path, state_dir)
+    _show(reports, as_json, verified=False)
+    if as_json:
+        print_json([{"totals": totals}] if totals else [])
+    elif totals:
+        click.echo(
+            f"disk {show_size(totals['disk'])} of {show_size(totals['disk_limit'])} (cache.disk), "
+            f"index {show_size(totals['index'])} of {show_size(totals['index_limit'])} (cache.index)"
+        )
 
 
 @cache.command()
@@ -57,7 +70,7 @@ def verify(ctx: click.Context, peer: str | None, socket_path: Path, state_dir: P
 
     What is damaged is never sent or delivered; the next start drops it.
     """
-    reports = _ask("verify", peer, socket_path, state_dir)
+    reports, _ = _ask("verify", peer, socket_path, state_dir)
     _show(reports, as_json, verified=True)
     if any(_damaged(report) for report in reports):
         ctx.exit(1)
@@ -79,7 +92,7 @@ def clear(peer: str | None, socket_path: Path, state_dir: Path, as_json: bool, y
             err=True,
         )
         click.confirm("Go on?", abort=True, err=True)
-    cleared = _ask("clear", peer, socket_path, state_dir)
+    cleared, _ = _ask("clear", peer, socket_path, state_dir)
     if as_json:
         print_json(cleared)
         return
@@ -89,7 +102,7 @@ def clear(peer: str | None, socket_path: Path, state_dir: Path, as_json: bool, y
         click.echo("there was nothing to clear")
 
 
-def _ask(action: str, peer: str | None, socket_path: Path, state_dir: Path) -> Reports:
+def _ask(action: str, peer: str | None, socket_path: Path, state_dir: Path) -> tuple[Reports, Totals]:
     """From the running box, which alone may touch an open cache; from the directory if nobody runs."""
     try:
         with asking(socket_path) as box:
@@ -97,12 +110,11 @@ def _ask(action: str, peer: str | None, socket_path: Path, state_dir: Path) -> R
                 answer = box.call("cache", action=action, **({} if peer is None else {"peer": peer}))
             except UnreachableError:
                 raise Failure(f"the box at {socket_path} went away; try again") from None
-            reports: Reports = answer["caches"]
-            return reports
+            return answer["caches"], answer["totals"]
     except Failure as failure:
         if not isinstance(failure.__context__, UnreachableError):
             raise
-    return _directly(action, peer, state_dir / DIRECTORY)
+    return _directly(action, peer, state_dir / DIRECTORY), {}
 
 
 def _directly(action: str, peer: str | None, directory: Path) -> Reports:
@@ -143,8 +155,12 @@ def _show(reports: Reports, as_json: bool, *, verified: bool) -> None:
         click.echo("no chunk cache is kept here")
         return
     more = ("verified", "damaged") if verified else ()
-    made = tables.table("peer", "domain", "log", "held", "of", *more, "state", right=("held", "of", *more))
+    numbers = ("held", "of", *more)
+    made = tables.table(
+        "peer", "domain", "log", *numbers, "state", "disk", "index", right=(*numbers, "disk", "index")
+    )
     for report in reports:
+        takes = (tables.size(report["disk"]), tables.size(report.get("index")))  # both logs together
         for log in report["logs"]:
             read = (tables.size(log["verified"]), tables.size(log["damaged"])) if verified else ()
             made.add_row(
@@ -155,9 +171,11 @@ def _show(reports: Reports, as_json: bool, *, verified: bool) -> None:
                 tables.size(log["capacity"]),
                 *read,
                 log["problem"] or _state(report, log),
+                *takes,
             )
+            takes = ("", "")
         if report["problem"]:
-            made.add_row(report["peer"], "", "", "", "", *("" for _ in more), report["problem"])
+            made.add_row(report["peer"], "", "", "", "", *("" for _ in more), report["problem"], *takes)
     tables.console().print(made)
 
 

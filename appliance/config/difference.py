@@ -20,6 +20,8 @@ class Change:
     """Fields of [box] that differ."""
     limits: frozenset[str] = frozenset()
     """Fields of [limits] that differ."""
+    cache: frozenset[str] = frozenset()
+    """Fields of [cache] that differ."""
     peers_added: frozenset[str] = frozenset()
     """Ids of peers that are new."""
     peers_removed: frozenset[str] = frozenset()
@@ -43,6 +45,7 @@ class Change:
         return bool(
             self.box
             or self.limits
+            or self.cache
             or self.peers_added
             or self.peers_removed
             or self.peers_changed
@@ -61,6 +64,7 @@ class Change:
             "box": sorted(self.box),
             "peers": peers,
             "rules": sorted(self.rules),
+            "cache": sorted(self.cache),
             "limits": sorted(self.limits),
         }
         return ", ".join(f"{name} {' '.join(what)}" for name, what in parts.items() if what) or "nothing"
@@ -76,6 +80,7 @@ def difference(old: Config, new: Config) -> Change:
     return Change(
         box=_fields(old.box, new.box),
         limits=_fields(old.limits, new.limits),
+        cache=_fields(old.cache, new.cache),
         peers_added=frozenset(after.keys() - before.keys()),
         peers_removed=frozenset(before.keys() - after.keys()),
         peers_changed={name: fields for name, fields in changed.items() if fields},

@@ -18,6 +18,7 @@ _SECTIONS: Final = (
     ("[[peers]]", schema.Peer),
     ("[[peers.paths]]", schema.Path),
     ("[[rules]]", schema.Rule),
+    ("[cache]", schema.Cache),
     ("[limits]", schema.Limits),
 )
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from appliance.config.error import ConfigError
-from appliance.config.schema import Box, Config, Limits, Peer, Rule
+from appliance.config.schema import Box, Cache, Config, Limits, Peer, Rule
 from appliance.config.schema import Path as WanPath
 from appliance.config.verify import field_facts, problems
 from appliance.identity import IdentityError, is_certificate, load_identity
@@ -24,6 +24,7 @@ _SECTIONS: dict[str, type[Any]] = {
     "peers": Peer,
     "peers.paths": WanPath,
     "rules": Rule,
+    "cache": Cache,
     "limits": Limits,
 }
 _PATH = re.compile(r" - at `\$\.?(.*)`$")

@@ -260,12 +260,38 @@ class Limits(_Section, frozen=True):
     ] = Size(16 * 2**20)
 
 
+class Cache(_Section, frozen=True):
+    """The chunk caches of all peers together; how large each is stands at its peer."""
+
+    index: Annotated[
+        Size,
+        _is(
+            "Memory for the indexes of all caches. Active peers share it, idle ones give it back. 0: 5 MB for each GB "
+            "of log that the caches may hold, at least 64 MiB, at most a quarter of the machine's memory.",
+            unit="bytes",
+            at_least=0,
+            at_most=2**40,
+        ),
+    ] = Size(0)
+    disk: Annotated[
+        Size,
+        _is(
+            "Disk for all caches in `state_dir`: those of all peers and domains must fit. Those that nothing in "
+            "this file asks for are kept while there is room; then they are deleted, the longest unused first.",
+            unit="bytes",
+            at_least=2**22,
+            at_most=2**50,
+        ),
+    ] = Size(256 * 2**30)
+
+
 class Config(_Section, frozen=True):
     """A whole configuration file."""
 
     box: Annotated[Box, _is("This appliance and its site.")]
     peers: Annotated[tuple[Peer, ...], _is("The other boxes, one [[peers]] each.")] = ()
     rules: Annotated[tuple[Rule, ...], _is("Policy for new flows, one [[rules]] each, in order.")] = ()
+    cache: Annotated[Cache, _is("What the chunk caches of all peers may use together.")] = Cache()
     limits: Annotated[Limits, _is("What the box may use at most.")] = Limits()
 
     def peer(self, peer_id: str) -> Peer | None:
@@ -275,3 +301,9 @@ class Config(_Section, frozen=True):
     def rule(self, name: str) -> Rule | None:
         """The rule called `name`, if there is one."""
         return next((rule for rule in self.rules if rule.name == name), None)
+
+    def domains(self, peer_id: str) -> frozenset[int]:
+        """The cache domains of a peer: 0, and those that rules name for it."""
+        return frozenset(
+            {0, *(rule.domain for rule in self.rules if not rule.peers or peer_id in rule.peers)}
+        )

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from appliance.config.schema import Box, Config, Limits, Path, Peer, Rule
+from appliance.config.schema import Box, Cache, Config, Limits, Path, Peer, Rule
 from appliance.config.units import show_rate, show_size
 from appliance.config.values import Network, Prefix
 
@@ -41,11 +41,13 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from _peers(config)
     yield from _prefixes(config)
     yield from _rules(config)
+    yield from _caches(config)
 
 
 def _ranges(config: Config) -> Iterator[Problem]:
-    sections: list[tuple[str, Box | Peer | Path | Rule | Limits]] = [
+    sections: list[tuple[str, Box | Peer | Path | Rule | Cache | Limits]] = [
         ("box", config.box),
+        ("cache", config.cache),
         ("limits", config.limits),
     ]
     for at, peer in enumerate(config.peers):
@@ -241,6 +243,19 @@ def _rule_prefixes(where: str, rule: Rule, config: Config) -> Iterator[Problem]:
                 f'"{prefix}" is not behind the peers of this rule, so it never matches',
                 "use a part of the prefixes of its peers",
             )
+
+
+def _caches(config: Config) -> Iterator[Problem]:
+    # The kernel is not needed for anything else in this room, and not everybody who reads a file has it loaded.
+    from dedupe import disk_size
+
+    takes = sum(disk_size(int(peer.cache)) * len(config.domains(peer.id)) for peer in config.peers)
+    if takes > config.cache.disk:
+        yield Problem(
+            "cache.disk",
+            f"the caches of all peers and domains take {show_size(takes)}, more than {show_size(config.cache.disk)}",
+            "allow more if the disk has it, or make `cache` of some peers smaller",
+        )
 
 
 def concerned(rule: Rule, config: Config) -> list[Peer]:

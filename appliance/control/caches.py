@@ -27,7 +27,10 @@ class Caches:
         return {"cache": self.cache}
 
     async def cache(self, params: Params) -> dict[str, Any]:
-        """The caches of all peers or one: `status`, `verify` (reads them whole) or `clear`; as they were before it."""
+        """The caches of all peers or one: `status`, `verify` (reads them whole) or `clear`; as they were before it.
+
+        `totals`: what these take of the disk and all take of the index memory, and the limits of both, in bytes.
+        """
         action, peer = params.get("action", "status"), params.get("peer")
         if action not in _ACTIONS:
             raise RpcError("bad_request", f"action is one of {', '.join(_ACTIONS)}")
@@ -40,4 +43,20 @@ class Caches:
             raise RpcError("failed", f"{directory}: {error.strerror or error}") from None
         if action == "clear":
             await self._data.call("clear_cache", {} if peer is None else {"peer": peer}, within=_CLEARING_S)
-        return {"caches": [asdict(report) for report in found]}
+        indexes = await self._indexes()
+        sizes = {(one["peer"], one["domain"]): one["index"] for one in indexes["caches"]}
+        caches = [{**asdict(one), "index": sizes.get((one.peer, one.domain), 0)} for one in found]
+        totals = {
+            "disk": sum(one.disk for one in found),
+            "disk_limit": int(self._in_force.config.cache.disk),
+            "index": indexes["index"],
+            "index_limit": indexes["index_limit"],
+        }
+        return {"caches": caches, "totals": totals}
+
+    async def _indexes(self) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = await self._data.call("caches")
+        except RpcError:  # nobody has a cache open
+            return {"caches": [], "index": 0, "index_limit": 0}
+        return answer

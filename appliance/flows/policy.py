@@ -42,10 +42,5 @@ class Policy:
         return IMPLICIT
 
 
-def domains(config: Config, peer: str) -> frozenset[int]:
-    """The cache domains that the rules name for a peer."""
-    return frozenset(rule.domain for rule in config.rules if not rule.peers or peer in rule.peers)
-
-
 def _compiled(rule: Rule) -> tuple[list[tuple[int, int]], list[Network]]:
     return [ports.range for ports in rule.ports], [prefix.network for prefix in rule.prefixes]

@@ -30,9 +30,8 @@ static uint64_t burden(uint64_t entry, const bl_index *index)
 }
 
 /* Content that occurs in several places keeps two of them: the newest is often a chance one. */
-void bl_index_put(bl_index *index, uint64_t hash, uint32_t log_id, uint64_t offset, enum bl_put put)
+static void put_entry(bl_index *index, bl_place place, uint32_t log_id, uint64_t offset, enum bl_put put)
 {
-    bl_place place = bl_index_place(index, hash);
     uint64_t entry = place.tag << (BL_OFFSET_BITS + BL_LOG_BITS) | (uint64_t)log_id << BL_OFFSET_BITS |
                      (offset & BL_OFFSET_MASK);
     uint64_t most_age = 0, most;
@@ -69,6 +68,35 @@ void bl_index_put(bl_index *index, uint64_t hash, uint32_t log_id, uint64_t offs
         return;
 store:
     __atomic_store_n(&place.bucket[at], entry, __ATOMIC_RELAXED);
+}
+
+void bl_index_put(bl_index *index, uint64_t hash, uint32_t log_id, uint64_t offset, enum bl_put put)
+{
+    put_entry(index, bl_index_place(index, hash), log_id, offset, put);
+}
+
+/* The number of the bucket of the `buckets` that a hash with these upper 32 bits goes to; see bl_index_place. */
+static uint64_t bucket_of(uint64_t upper, uint64_t buckets)
+{
+    return upper * buckets >> 32;
+}
+
+void bl_index_take(bl_index *index, const bl_index *from)
+{
+    for (uint32_t log_id = 0; log_id < BL_LOGS; log_id++)
+        __atomic_store_n(&index->head[log_id], __atomic_load_n(&from->head[log_id], __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+    for (uint64_t at = 0; at < from->buckets; at++) {
+        uint64_t lowest = ((at << 32) + from->buckets - 1) / from->buckets;
+        uint64_t highest = (((at + 1) << 32) + from->buckets - 1) / from->buckets - 1;
+        uint64_t first = bucket_of(lowest, index->buckets), last = bucket_of(highest, index->buckets);
+        for (int i = 0; i < BL_BUCKET; i++) {
+            uint64_t entry = bl_entry_load(&from->entry[at * BL_BUCKET + (uint64_t)i]);
+            for (uint64_t to = first; entry && to <= last; to++) {
+                bl_place place = {index->entry + to * BL_BUCKET, bl_entry_tag(entry)};
+                put_entry(index, place, bl_entry_log(entry), entry & BL_OFFSET_MASK, BL_PUT_BY_AGE);
+            }
+        }
+    }
 }
 
 void bl_index_bytes(bl_index *index, uint32_t log_id, uint64_t offset, const uint8_t *raw, size_t from, size_t to,

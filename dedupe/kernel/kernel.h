@@ -111,6 +111,9 @@ int bl_append(const bl_log *log, bl_index *index, uint32_t log_id, uint64_t base
               size_t token_length, const uint8_t *raw, size_t length, const bl_anchor *anchor, size_t anchors);
 /* Puts the anchors of bytes that are in a log already, from `offset` on, into the index (after a restart). */
 void bl_index_range(bl_index *index, uint32_t log_id, uint64_t offset, const uint8_t *raw, size_t length);
+/* Puts what another index has into this one, as far as it has room. A smaller one keeps the entries with the best claim;
+ * in a larger one an entry stands in every bucket that it may belong to, until others need the room. Both may be in use. */
+void bl_index_take(bl_index *index, const bl_index *from);
 void bl_log_read(const bl_log *log, uint64_t offset, uint8_t *out, size_t length);
 /* Pages of [start, start + length) that cannot be read become zeros instead of a SIGBUS. fault has room for
  * 1 + BL_FAULTS numbers: how many pages failed, and where (bytes from start; a ring, so the newest of them). Add and

@@ -54,6 +54,16 @@ class DiskLog(KeptLog):
         """Bytes from before the start that nobody has looked at yet."""
         return self._left
 
+    @property
+    def verified_from(self) -> int:
+        unverified = self._unverified[-1:]  # a copy: another thread may clear it
+        return unverified[0].end if unverified else 0
+
+    @property
+    def doubtful(self) -> bool:
+        """Some of what is there is not held, because nobody has looked at it yet."""
+        return bool(self._unverified) and not self._trusted
+
     def save(self, budget: int, quiesce: Quiesce) -> bool:
         """Carry up to about `budget` bytes to the disk; True if there is more.
 
@@ -126,8 +136,7 @@ class DiskLog(KeptLog):
             while self.save(1 << 30, quiesce):
                 pass
             if self.epoch:
-                doubtful = bool(self._unverified) and not self._trusted
-                self._journal.append([Record(Kind.CLOSED, self.head, int(doubtful))])
+                self._journal.append([Record(Kind.CLOSED, self.head, int(self.doubtful))])
         finally:
             self._journal.close()
             self._disk.close()

@@ -1,6 +1,6 @@
 """Looks at cache directories from outside, and empties them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def inspect(directory: Path, *, peer: str | None = None, verify: bool = False) -
 
     verify: read all that is held and compare its checksums; this takes as long as the disk needs. OSError.
     """
-    return [_report(place, verify) for place in _places(directory, peer)]
+    return [_report(place, verify) for place in places(directory, peer)]
 
 
 def clear(directory: Path, *, peer: str | None = None) -> list[Path]:
@@ -59,26 +59,33 @@ def clear(directory: Path, *, peer: str | None = None) -> list[Path]:
 
     CacheInUse if a process has one open: then nothing was deleted. OSError.
     """
-    places = list(_places(directory, peer))
+    found = list(places(directory, peer))
+    delete(found)
+    return found
+
+
+def delete(directories: Iterable[Path]) -> None:
+    """Delete these caches. CacheInUse if a process has one open: then nothing was deleted. OSError."""
+    found = list(directories)
     files = Files()
     locks = []
     try:
-        for place in places:
+        for place in found:
             lock = files.open(place / LOCK)
             locks.append(lock)
             if not lock.lock():
                 raise CacheInUse(f"{place} is in use; stop the daemon first")
-        for place in places:
+        for place in found:
             # The identity goes first: without it the rest counts for nothing, should this be interrupted.
             for name in (identities.NAME, *JOURNALS.values(), *RINGS.values(), LOCK):
                 (place / name).unlink(missing_ok=True)
     finally:
         for lock in locks:
             lock.close()
-    return places
 
 
-def _places(directory: Path, peer: str | None) -> Iterator[Path]:
+def places(directory: Path, peer: str | None) -> Iterator[Path]:
+    """The directories of all caches (of one peer)."""
     for found in sorted(directory.glob(f"*/*/{identities.NAME}")):
         if peer is None or found.parent.parent.name == peer:
             yield found.parent

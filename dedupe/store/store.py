@@ -83,6 +83,11 @@ class Store:
         """Bytes from before the start that are still to be read back."""
         return self.written.unverified + self.received.unverified
 
+    @property
+    def doubtful(self) -> bool:
+        """Some of what is there is not offered, because nobody has looked at it yet."""
+        return self.written.doubtful or self.received.doubtful
+
     def sync(self, budget: int, quiesce: Quiesce) -> bool:
         """Save about `budget` bytes of each log. True if there is more. Never raises OSError: that is a finding."""
         more = False

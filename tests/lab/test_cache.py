@@ -47,6 +47,10 @@ def test_a_restart_of_both_boxes_leaves_the_cache_warm(lab: Lab, pair: Pair) -> 
     pair.start()
     assert wan_bytes(lab) < cold / 10
     assert all(held(box) > cold / 2 for box in pair.boxes)
+    answer = pair.dc.call("cache", action="status")
+    (cache,), totals = answer["caches"], answer["totals"]
+    assert cache["index"] == totals["index"] == totals["index_limit"] == 64 << 20
+    assert 2 * (512 << 20) < cache["disk"] == totals["disk"] < totals["disk_limit"]
 
 
 @pytest.mark.parametrize("name", ["branch", "dc"])

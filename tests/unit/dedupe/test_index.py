@@ -66,6 +66,31 @@ def test_nothing_is_learned_twice() -> None:
     assert offsets(index) == once
 
 
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_a_smaller_one_keeps_the_best(share: float) -> None:
+    """As if the log had been learned by the smaller one in the first place."""
+    index, small, direct = Index(MEMORY), Index(round(MEMORY * share)), Index(round(MEMORY * share))
+    learn(index, list(range(PAGES)))
+    learn(direct, list(range(PAGES)))
+    small.take(index)
+    found = offsets(small)
+    assert set(found) <= set(offsets(index))
+    assert len(found) > 0.98 * small.size / 8
+    assert len(set(found) & set(offsets(direct))) > 0.85 * len(found)
+
+
+def test_a_larger_one_has_all_of_it_and_room_for_more() -> None:
+    index, large = Index(MEMORY), Index(2 * MEMORY)
+    learn(index, list(range(PAGES // 8)))
+    large.take(index)
+    assert set(offsets(large)) == set(offsets(index))
+    later = list(range(PAGES // 8, PAGES // 4))
+    alone = Index(4 * MEMORY)
+    learn(alone, later)
+    learn(large, later)
+    assert len(set(offsets(alone)) & set(offsets(large))) > 0.9 * len(offsets(alone))
+
+
 def test_keeps_the_reduction() -> None:
     """5 MB per GB, repeats spread over all ages: at least 95 % of what a full index finds."""
     for row in measure(64 << 20, 0.005, places=12):

@@ -68,6 +68,12 @@ def test_what_needs_a_restart(config: Config) -> None:
     assert change.restart == ()
 
 
+def test_cache(config: Config) -> None:
+    change = difference(config, replace(config, cache=replace(config.cache, index=1)))
+    assert change.cache == {"index"}
+    assert change.describe() == "cache index"
+
+
 def test_limits(config: Config) -> None:
     change = difference(config, replace(config, limits=replace(config.limits, flows=1)))
     assert change.limits == {"flows"}

@@ -209,6 +209,14 @@ WRONG = [
     ("flows = 5000", "flows = 1e3", "limits.flows", "must be a whole number, not a fraction", "at the same"),
     ("flows = 5000", f"flows = {'9' * 5000}", "", "cannot be understood", "docs/CONFIG.md"),
     ("flows = 5000", 'flow_buffer = "1GiB"', "limits.flow_buffer", "than limits.memory allows", "a part"),
+    (
+        "[limits]",
+        '[cache]\ndisk = "1GiB"\n[limits]',
+        "cache.disk",
+        "domains take 1.27 GiB, more than 1 GiB",
+        "smaller",
+    ),
+    ("[limits]", "[cache]\nindex = -1\n[limits]", "cache.index", "out of range", "512MiB"),
     ("[limits]", "[limits", "", "cannot be understood", "docs/CONFIG.md"),
     ("[limits]\nflows = 5000", "[[limits]]", "limits", "must be a table, not a list", "at most"),
     ('key = "box.key"', 'key = "box\\u0000"', "box.key", "zero byte", "without it"),
@@ -373,7 +381,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["box", "peers", "rules", "limits", "x"]), JSON, max_size=4))
+@given(st.dictionaries(st.sampled_from(["box", "peers", "rules", "cache", "limits", "x"]), JSON, max_size=4))
 def test_whatever_the_tree_only_a_config_error(tree: dict[str, Any]) -> None:
     with contextlib.suppress(ConfigError):
         assert isinstance(from_dict(tree), Config)

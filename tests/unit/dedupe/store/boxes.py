@@ -24,9 +24,9 @@ class Box:
     cache: Cache
     files: ShadowedFiles
 
-    def reopen(self, name: str = "", ready_s: float = 10.0) -> list[Finding]:
+    def reopen(self, name: str = "", ready_s: float = 10.0, index: int = 1 << 16) -> list[Finding]:
         """What it has to say."""
-        self.cache = opened(self.root, name or self.name, self.peer, self.files, ready_s=ready_s)
+        self.cache = opened(self.root, name or self.name, self.peer, self.files, ready_s=ready_s, index=index)
         return self.cache.findings()
 
     @property
@@ -41,9 +41,10 @@ def opened(
     files: Files | None = None,
     capacity: int = CAPACITY,
     ready_s: float = 10.0,
+    index: int = 1 << 16,
 ) -> Cache:
     return open_cache(
-        root, box=box, peer=peer, capacity=capacity, gap=CAPACITY, index=1 << 16, files=files, ready_s=ready_s
+        root, box=box, peer=peer, capacity=capacity, gap=CAPACITY, index=index, files=files, ready_s=ready_s
     )
 
 

@@ -63,6 +63,24 @@ def test_without_verification_nothing_is_offered_yet(boxes: tuple[Box, Box]) -> 
     assert exchange(*boxes) == ALL
 
 
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_a_cache_that_rests_is_warm_once_it_has_an_index(boxes: tuple[Box, Box], how: str) -> None:
+    """Opened without an index it is offered whole; with one it reads what it has not read yet, and only that."""
+    for box in boxes:
+        if how == "stop":
+            box.cache.close()
+        box.files.kill()
+        box.reopen(index=0)
+    meet(boxes[0].cache, boxes[1].cache)
+    sender, receiver = boxes
+    assert sum(end - start for start, end in agreed(sender.cache, receiver.cache)) == ALL
+    for index in (1 << 18, 0, 1 << 18):
+        sender.cache.resize(index)
+        while sender.cache.sync(30_000):
+            pass
+    assert exchange(*boxes) == ALL
+
+
 def test_flipped_bit(boxes: tuple[Box, Box]) -> None:
     sender, receiver = boxes
     receiver.files.kill()
