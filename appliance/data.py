@@ -111,6 +111,10 @@ class DataPlane:
             self.config.limits.flows, self._most
         )
 
+    def number(self, peer: str) -> int:
+        """Its place in the configuration, from 1, by which control's rules know it too."""
+        return [str(config.id) for config in self.config.peers].index(peer) + 1
+
     def emit(self, kind: str, severity: Severity, subject: str, text: str, evidence: dict[str, Any]) -> None:
         self._teller.tell(kind, severity, subject, text, evidence)
 

@@ -28,6 +28,7 @@ from appliance.lanes.frames import FIN, Address, Hello, Kind, Open, ProtocolErro
 from appliance.lanes.link import Link, Role
 from appliance.lanes.session import Receiver, Sender
 from appliance.loop import Loop, Timer, Worker
+from appliance.traffic import PART, Class, priority
 
 if TYPE_CHECKING:
     import socket
@@ -69,6 +70,8 @@ class Box(Protocol):
 
     @property
     def full(self) -> bool: ...
+
+    def number(self, peer: str) -> int: ...
 
     def emit(
         self, kind: str, severity: Severity, subject: str, text: str, evidence: dict[str, Any]
@@ -130,6 +133,16 @@ class Peer:
         for domain in sorted({0, *domains} - self._caches.keys()):
             if len(self._caches) < MOST_DOMAINS:
                 self._caches[domain] = self.box.open_cache(self.id, int(config.cache), domain)
+
+        self._classify()
+
+    def _classify(self) -> None:
+        """Tells the kernel what it is that each lane carries."""
+        rate = min((round(path.rate * PART) for path in self.config.paths), default=0)
+        number = self.box.number(self.id)
+        for role, lane in self.attachment.lanes.items():
+            traffic = Class.EXPRESS if role is Role.EXPRESS else Class.BULK
+            lane.shape(priority(number, traffic), rate)
 
     @property
     def rtt(self) -> float:
@@ -262,6 +275,7 @@ class Peer:
         self.box.prepare([self._caches[domain] for domain in sorted(self._agreed)])
 
     def resume(self, role: Role, received: int) -> list[bytes]:
+        self.loop.at_end(self._classify)  # the session has another lane then
         sender = self._express if role is Role.EXPRESS else self._bulk.session
         # The last acknowledgement may have been lost with its lane.
         return [*sender.resume(received), frames.ack(self._received[role].announce())]

@@ -103,7 +103,7 @@ class Path(_Section, frozen=True):
     rate: Annotated[
         Rate,
         _is(
-            "What the link carries towards the peer; 0: not known.",
+            "What the link carries towards the peer; held to 95 % of it, the urgent first. 0: not known.",
             unit="bytes/s",
             at_least=0,
             at_most=12_500_000_000,

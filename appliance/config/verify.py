@@ -156,6 +156,12 @@ def _paths(where: str, peer: Peer, box: Box) -> Iterator[Problem]:
                 "is empty, but another path dials: one box dials on all paths, the other on none",
                 "write where the peer listens on this path, or leave the path out",
             )
+        if path.rate and path.interface is None and len(box.wan) > 1:
+            yield Problem(
+                f"{here}.rate",
+                "is not known to be of which interface",
+                "name the `interface` of box.wan by which the path leaves",
+            )
         for number, endpoint in enumerate(path.dial):
             if endpoint.address.is_unspecified or endpoint.address.is_multicast:
                 yield Problem(

@@ -18,6 +18,7 @@ from appliance.control.answers import Answers
 from appliance.control.caches import Caches
 from appliance.control.in_force import InForce
 from appliance.control.kernel import Kernel, KernelError
+from appliance.control.shaper import Shaper
 from appliance.events import LONGEST, Event, EventLog, Severity, decode
 from appliance.notify import Notifier
 from appliance.rpc import RpcError
@@ -61,6 +62,7 @@ class Control:
         self._server = Server(
             {**answers.handlers(), **self._in_force.handlers(), **caches.handlers()}, self._bug
         )
+        self._shaper = Shaper(self._in_force, kernel, self._emit)
         self._stop = asyncio.Event()
         self._data_said_goodbye = False
         self._reload = asyncio.Event()
@@ -92,7 +94,13 @@ class Control:
     async def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         tasks = [
             loop.create_task(work)
-            for work in (self._data.run(), self._keep_kernel(), self._keep_alive(), self._keep_reloading())
+            for work in (
+                self._data.run(),
+                self._shaper.run(),
+                self._keep_kernel(),
+                self._keep_alive(),
+                self._keep_reloading(),
+            )
         ]
         for task in tasks:
             task.add_done_callback(lambda _: self._stop.set())  # none ends by itself but by a bug

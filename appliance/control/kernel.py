@@ -1,4 +1,4 @@
-"""All of the kernel's state that control owns: fate table, policy routes, settings."""
+"""All of the kernel's state that control owns: fate table, policy routes, settings, shapers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from appliance.control.qdiscs import Qdiscs
 from appliance.control.routes import Routes
+from appliance.control.shaping import Link
 from appliance.control.sysctls import Sysctls
 from appliance.intercept import NftError, PassedFlow, passed_flows
 from appliance.intercept.fate import Fate
@@ -34,6 +36,7 @@ class Kernel:
         self._sysctls = Sysctls(SYSCTLS, run_dir / "sysctls.json")
         self._fate: Fate | None = None
         self._routes: Routes | None = None
+        self._qdiscs: Qdiscs | None = None
 
     async def open(self, spec: BoxSpec) -> None:
         """Put everything in place. The fate table comes first: before it nothing may be intercepted.
@@ -58,6 +61,14 @@ class Kernel:
         """Up to `limit` flows that passed through."""
         return await self._do(lambda: passed_flows(limit))
 
+    async def shape(self, links: tuple[Link, ...], spec: BoxSpec) -> None:
+        """Shape exactly these WAN interfaces."""
+        await self._do(lambda: self._its_qdiscs().apply(links, spec))
+
+    async def shaped(self, links: tuple[Link, ...]) -> bool:
+        """Whether the shapers are as `shape` has made them."""
+        return await self._do(lambda: self._its_qdiscs().whole(links))
+
     async def remove(self) -> None:
         """Leave the kernel as it was found, and close."""
         try:
@@ -80,6 +91,11 @@ class Kernel:
         if self._routes is None:
             self._routes = Routes()
         return self._routes
+
+    def _its_qdiscs(self) -> Qdiscs:
+        if self._qdiscs is None:
+            self._qdiscs = Qdiscs()
+        return self._qdiscs
 
     def _open(self, spec: BoxSpec) -> None:
         inherited = self._its_fate().present()
@@ -110,4 +126,6 @@ class Kernel:
             stack.callback(self._its_fate().remove)
             stack.callback(self._its_routes().close)
             stack.callback(self._its_routes().remove)
+            stack.callback(self._its_qdiscs().close)
+            stack.callback(self._its_qdiscs().remove)
             stack.callback(self._sysctls.restore)

@@ -71,7 +71,7 @@ class Box:
         directory.mkdir(mode=0o700)
         self.identity = identity.create(directory / "box.key")
 
-    def write(self, peer: "Box", rules: Sequence[Table], side: Side) -> None:
+    def write(self, peer: "Box", rules: Sequence[Table], side: Side, rate: int = 0) -> None:
         """The configuration file; the running box is told by reload()."""
         branch = self.host.name == "branch"
         v4, _ = topology.WAN_ADDRESS[peer.host.name]
@@ -85,11 +85,12 @@ class Box:
             "state_dir": str(self.directory / "state"),
             "run_dir": str(self.run_dir),
         }
+        path: dict[str, Any] = {"name": "wan", "rate": rate, "dial": [f"{v4}:{LANE_PORT}"] if branch else []}
         other = {
             "id": peer.id,
             "key": peer.identity.public,
             "prefixes": list(topology.PREFIXES[peer.host.name]),
-            "paths": [{"name": "wan", "dial": [f"{v4}:{LANE_PORT}"]}] if branch else [],
+            "paths": [path],
         }
         tables: dict[str, Table | Sequence[Table]] = {
             "box": box | side.box,
@@ -199,6 +200,7 @@ class Pair:
     """A Branchline on each side of a lab's WAN, optimising every port from the first flow on unless told otherwise.
 
     rules: the [[rules]] of both files. branch, dc: what their files say beyond that (see Side).
+    rate: what both call the rate of the WAN, bytes/s; 0: not known.
     As a context manager it is up when the block begins, and stopped, files and all, when it ends.
     """
 
@@ -208,14 +210,15 @@ class Pair:
         rules: Sequence[Table] = EAGER,
         branch: Side | None = None,
         dc: Side | None = None,
+        rate: int = 0,
     ) -> None:
         self.lab = lab
         self._workspace = Workspace()
         self.directory = self._workspace.path
         self.branch = Box(lab.branch, "branch-1", self.directory / "branch")
         self.dc = Box(lab.dc, "dc", self.directory / "dc")
-        self.branch.write(self.dc, rules, branch or Side())
-        self.dc.write(self.branch, rules, dc or Side())
+        self.branch.write(self.dc, rules, branch or Side(), rate)
+        self.dc.write(self.branch, rules, dc or Side(), rate)
 
     def __enter__(self) -> Self:
         try:

@@ -12,6 +12,7 @@ import os
 import select
 import socket
 import ssl
+import sys
 import traceback
 from collections import deque
 from typing import Protocol
@@ -115,6 +116,15 @@ class Lane:
         """Raises the limit for one frame once the peer has introduced itself."""
         self._frames.limit = limit
 
+    def shape(self, priority: int, rate: int) -> None:
+        """Gives all it sends a class (SO_PRIORITY), and holds it under `rate`, bytes/s; 0: as fast as it goes."""
+        if self.closed:
+            return
+        pace = (rate or _NO_RATE).to_bytes(8, sys.byteorder)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, pace)
+        with contextlib.suppress(PermissionError):  # without the right to it nothing is shaped either
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, priority)
+
     def pause(self, paused: bool) -> None:
         """Stops reading (the peer is slowed down by TCP) or goes on."""
         if paused != self._paused and not self.closed and self._secure:
@@ -122,6 +132,11 @@ class Lane:
             self._loop.modify(self._fd, mask(not paused, self.blocked))
             if not paused:
                 self._loop.at_end(self._read)
+
+    @property
+    def _socket(self) -> socket.socket:
+        """ssl takes the descriptor of the socket that it wraps."""
+        return self._tls or self._tcp
 
     def close(self, reason: str, *, tell: bool = True) -> None:
         """Ends the lane at once; `tell=False` when its owner already knows."""
@@ -138,7 +153,7 @@ class Lane:
                 while self._fill():
                     self._tls.send(self._pending or b"")
                     self._pending = None
-        (self._tls or self._tcp).close()
+        self._socket.close()
         self._out.clear()
         self._pending = None
         self.backlog = 0
@@ -285,6 +300,8 @@ class Lane:
 
 
 _TCP_NOTSENT_LOWAT = 25
+_SO_MAX_PACING_RATE = 47
+_NO_RATE = 2**64 - 1
 
 
 def _tls_reason(error: Exception) -> str:

@@ -66,6 +66,9 @@ class FakeBox:
             sock.connect(server)
         return sock
 
+    def number(self, peer: str) -> int:
+        return 1
+
     def all_flows(self) -> Iterator[Flow]:
         return iter(self.flows())
 

@@ -23,7 +23,7 @@ def measure(report: Callable[[str], None]) -> Iterator[Figure]:
     """Where a process may not open that many files, fewer flows, and their memory scaled."""
     flows = min(FLOWS, _descriptors() - SPARE_DESCRIPTORS)
     side = Side(limits={"flows": FLOWS + 1000})
-    with branchline(WanProfile(), side, side) as made:
+    with branchline(WanProfile(), side) as made:
         assert made.pair is not None
         before = [_resident(box.host) for box in made.pair.boxes]
         report(f"many: opening {flows:,} flows")

@@ -24,7 +24,7 @@ SLOWER = 1.5
 
 def measure(report: Callable[[str], None]) -> Iterator[Figure]:
     report("pages: Branchline")
-    with branchline(PROFILE) as made:
+    with branchline(PROFILE, line_rate=RATE) as made:
         idle, busy = _times(made)
     report("pages: haproxy")
     with haproxy(PROFILE) as made:

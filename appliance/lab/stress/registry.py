@@ -10,6 +10,7 @@ Report = Callable[[str], None]
 Scenario = Callable[[Report], Iterator[Figure]]
 
 SCENARIOS: Final[dict[str, Scenario]] = {
+    "urgent": urgent.measure,
     "urgent_unknown_rate": urgent.measure_unknown_rate,
     "pages": pages.measure,
     "idle": idle.measure,

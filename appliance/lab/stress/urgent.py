@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 
 from appliance.lab import echoing, flooding, pinging, springing
-from appliance.lab.pair import Side
 from appliance.lab.profile import WanProfile
 from appliance.lab.stress.contenders import Contender, branchline, haproxy
 from appliance.lab.stress.figure import Figure
@@ -21,17 +20,22 @@ KNOWN_S, UNKNOWN_S = 0.02, 0.08  # above the round trip
 MS = 1000
 
 
+def measure(report: Callable[[str], None]) -> Iterator[Figure]:
+    """With the path's rate configured."""
+    return _measure(report, "urgent_p99", KNOWN_S, RATE)
+
+
 def measure_unknown_rate(report: Callable[[str], None]) -> Iterator[Figure]:
     """The boxes must find the rate themselves."""
-    return _measure(report, "urgent_unknown_rate_p99", UNKNOWN_S, None)
+    return _measure(report, "urgent_unknown_rate_p99", UNKNOWN_S, 0)
 
 
-def _measure(report: Callable[[str], None], name: str, above: float, side: Side | None) -> Iterator[Figure]:
+def _measure(report: Callable[[str], None], name: str, above: float, rate: int) -> Iterator[Figure]:
     for buffer in BUFFERS:
         profile = WanProfile(rate=RATE, rtt=RTT, buffer=buffer)
         what = f"{name}_{buffer * MS:.0f}ms_buffer"
         report(f"{what}: Branchline")
-        ours = _under_load(branchline(profile, side, side))
+        ours = _under_load(branchline(profile, line_rate=rate))
         report(f"{what}: haproxy")
         peer = _under_load(haproxy(profile))
         yield Figure(what, MS * ours.p99, "ms", MS * (RTT + above), MS * peer.p99)

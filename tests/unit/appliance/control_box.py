@@ -14,6 +14,7 @@ from appliance.bypass import Bypass
 from appliance.config import Config, ConfigError, from_dict, load
 from appliance.control.daemon import Control
 from appliance.control.kernel import Kernel, KernelError
+from appliance.control.shaping import Link
 from appliance.events import Event
 from appliance.flows.reasons import RULE_PASS, reason
 from appliance.identity import create
@@ -43,6 +44,7 @@ class KernelInMemory(Kernel):
     def __init__(self) -> None:
         self.spec: BoxSpec | None = None
         self.objection = ""
+        self.links: tuple[Link, ...] = ()
 
     async def open(self, spec: BoxSpec) -> None:
         await self.apply(spec)
@@ -56,6 +58,12 @@ class KernelInMemory(Kernel):
         found = [] if self.spec == spec else ["the table of fates"]
         self.spec = spec
         return found
+
+    async def shape(self, links: tuple[Link, ...], spec: BoxSpec) -> None:
+        self.links = links
+
+    async def shaped(self, links: tuple[Link, ...]) -> bool:
+        return self.links == links
 
     async def counters(self) -> dict[str, int]:
         return {"closed": 3, "plain": 0}

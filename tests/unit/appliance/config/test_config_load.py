@@ -166,6 +166,7 @@ WRONG = [
     ('cache = "64MiB"', 'cache = "1k"', "peers[0].cache", "out of range", "1 MiB to"),
     ('rate = "20mbit"', 'underlay = "vpn"', "peers[0].paths[0].underlay", "cannot be 'vpn'", "`private`"),
     ('rate = "20mbit"', 'rate = "200gbit"', "peers[0].paths[0].rate", "out of range", "0 Mbit/s to"),
+    ('wan = ["wan0"]', 'wan = ["wan0", "wan1"]', "peers[0].paths[0].rate", "of which interface", "name the"),
     ('rate = "20mbit"', 'rates = "20mbit"', "peers[0].paths[0].rates", "no such field", '"rate"'),
     ('rate = "20mbit"', 'interface = "wan7"', "peers[0].paths[0].interface", "not in box.wan", "wan0"),
     ('rate = "20mbit"', 'source = "wan0"', "peers[0].paths[0].source", "is not an address", "like"),
