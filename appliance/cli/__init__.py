@@ -20,6 +20,10 @@ _COMMANDS: Final = {
     "cache": ("appliance.cli.cache", "The chunk caches: what they hold, whether it is sound; empty them."),
     "reload": ("appliance.cli.reload", "Put the changed configuration file in force."),
     "config": ("appliance.cli.config", "Check a configuration file, or print an example."),
+    "estimate": (
+        "appliance.cli.estimate",
+        "What Branchline would save of the present traffic, by looking on.",
+    ),
     "key": ("appliance.cli.key", "Make or show a box's key."),
     "codec": ("appliance.cli.codec", "The codec by itself, on given files."),
     "lab": ("appliance.cli.lab", "The simulated network, to try Branchline in."),
