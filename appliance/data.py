@@ -5,6 +5,7 @@ Started by the supervisor (or systemd) as `branchline-data`; `main` is the whole
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import errno
 import gc
@@ -21,6 +22,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 import dedupe
 from appliance import identity
 from appliance.bypass import Bypass
@@ -29,6 +32,8 @@ from appliance.config import Config, ConfigError, Limits, from_dict, load
 from appliance.config.boxspec import box_spec
 from appliance.config.difference import difference
 from appliance.description import describe, describe_flow
+from appliance.enrolment.desk import Desk
+from appliance.enrolment.messages import ASKED, Answer, Request
 from appliance.events import Event, Severity
 from appliance.flows import policy, reasons
 from appliance.flows.buffers import Buffers
@@ -44,6 +49,7 @@ from appliance.peer import Peer
 from appliance.rpc import RpcError
 from appliance.rpc_loop import RpcServer
 from appliance.teller import Teller
+from appliance.trust import Trust
 
 HEARTBEAT_S = 0.15  # of the interception table: it lets new flows pass when four are missing
 TABLE_CHECK_S = 2.0
@@ -72,6 +78,9 @@ class DataPlane:
         self._most = max(1, hard - SPARE_DESCRIPTORS)  # flows that descriptors allow
         self._identity = identity.load_identity(Path(config.box.key))
         self._bypass = Bypass.load(Path(config.box.state_dir))
+        self._trust = Trust.load(Path(config.box.state_dir))
+        self._desk = Desk(self.loop, self._asked_to_enrol)
+        self._holders: dict[bytes, str] = {}  # certificate → the peer that is known by it
         self._peers: dict[str, Peer] = {}
         self._policies: dict[str, policy.Policy] = {}
         self._listeners: dict[str, Listener] = {}
@@ -176,6 +185,8 @@ class DataPlane:
             "bypass": self._rpc_bypass,
             "caches": self._caches.describe,
             "clear_cache": self._rpc_clear_cache,
+            "trust": self._rpc_trust,
+            "enrol_answer": self._rpc_enrol_answer,
         }
         self._rpc = RpcServer(self.loop, run_dir / "data.sock", handlers)
         self._reception = Reception(
@@ -189,7 +200,7 @@ class DataPlane:
         for peer in self.config.peers:
             self._add_peer(str(peer.id))
         self._caches.ready()
-        self._trust()
+        self._pin()
         self._beat()
         self.emit("data.started", "info", self.id, "the data plane is up", {"pid": os.getpid()})
         self._notifier.ready()
@@ -207,6 +218,7 @@ class DataPlane:
         for peer in self._peers.values():
             peer.close("the data plane stops")
         self._caches.stop()
+        self._desk.close()
         if self._reception is not None:
             self._reception.close()
         self.emit("data.stopped", "info", self.id, "the data plane has stopped", {})
@@ -219,6 +231,8 @@ class DataPlane:
     def _add_peer(self, peer_id: str) -> None:
         config = self.config.peer(peer_id)
         assert config is not None
+        if not self._trust.accepts(config):
+            return
         context = identity.tls_context(
             server_side=False, identity=self._identity, peer_certs=[config.key.der]
         )
@@ -231,22 +245,35 @@ class DataPlane:
         self._peers.pop(peer_id).close(reason)
         del self._policies[peer_id]
 
-    def _trust(self) -> None:
-        """Lets exactly the configured peers through TLS."""
+    def _pin(self) -> None:
+        """Lets exactly the peers and the invited through TLS."""
         assert self._reception is not None
-        certificates = [peer.key.der for peer in self.config.peers]
-        self._reception.context = (
-            identity.tls_context(server_side=True, identity=self._identity, peer_certs=certificates)
-            if certificates
-            else None
+        self._holders = {peer.config.key.der: peer_id for peer_id, peer in self._peers.items()}
+        certificates = [*self._holders, *(found.certificate for found in self._trust.invitations)]
+        self._reception.context = identity.tls_context(
+            server_side=True, identity=self._identity, peer_certs=certificates
         )
 
     def _adopt(self, lane: Lane) -> bool:
-        for peer in self._peers.values():
-            if peer.config.key.der == lane.certificate:
-                peer.attachment.adopt(lane)
-                return True
+        peer_id = self._holders.get(lane.certificate)
+        if peer_id is not None:
+            self._peers[peer_id].attachment.adopt(lane)
+            return True
+        if self._trust.invitation(lane.certificate) is not None:
+            self._desk.take(lane)
+            return True
         return False
+
+    def _asked_to_enrol(self, ticket: int, lane: Lane, request: Request) -> None:
+        invitation = self._trust.invitation(lane.certificate)
+        branch = invitation.branch if invitation is not None else ""
+        evidence = {
+            "ticket": ticket,
+            "certificate": base64.b64encode(lane.certificate).decode(),
+            "request": msgspec.to_builtins(request),
+        }
+        text = f"a box at {lane.remote} asks to be enrolled as {branch}"
+        self.emit(ASKED, "info", branch, text, evidence)
 
     def _report_refusal(self, remote: str, reason: str) -> None:
         text = f"a lane from {remote or 'somewhere'} was refused: {reason}"
@@ -418,9 +445,9 @@ class DataPlane:
             self._drop_peer(peer_id, "the configuration has changed")
         self.config = config
         self._caches.configure(config)
-        self._trust()
         for peer_id in sorted(change.peers_added | change.peers_replaced):
             self._add_peer(peer_id)
+        self._pin()
         for peer_id, peer in self._peers.items():
             self._policies[peer_id] = policy.Policy(config, peer_id)
             peer.configure(config.peer(peer_id) or peer.config, config.domains(peer_id))
@@ -441,6 +468,24 @@ class DataPlane:
             self.emit(
                 "cache.cleared", "warning", peer_id, f"the chunk cache of peer {peer_id} was cleared", {}
             )
+        return {}
+
+    def _rpc_trust(self, params: dict[str, Any]) -> dict[str, Any]:
+        self._trust = Trust.from_dict(params)
+        for peer_id, peer in list(self._peers.items()):
+            if not self._trust.accepts(peer.config):
+                self._drop_peer(peer_id, "its key was revoked")
+        self._pin()
+        self._update_now()
+        return {}
+
+    def _rpc_enrol_answer(self, params: dict[str, Any]) -> dict[str, Any]:
+        """What control has decided: `answer`, or `refusal`, for the lane of `ticket`."""
+        ticket = int(params["ticket"])
+        if params.get("refusal"):
+            self._desk.refuse(ticket, str(params["refusal"]))
+        else:
+            self._desk.answer(ticket, msgspec.convert(params["answer"], Answer))
         return {}
 
     def _rpc_bypass(self, params: dict[str, Any]) -> dict[str, Any]:

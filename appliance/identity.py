@@ -15,6 +15,10 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 _HEADER = "-----BEGIN CERTIFICATE-----"
 
@@ -50,29 +54,9 @@ def create(path: Path) -> Identity:
     """Make a new key (ECDSA P-256) at `path`; FileExistsError rather than overwrite one, OSError as it comes."""
     # Slow to import, and only this function needs it.
     from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    private = ec.generate_private_key(ec.SECP256R1())
-    # A name of its own: OpenSSL looks trust anchors up by name, and a box pins many.
-    number = x509.SubjectKeyIdentifier.from_public_key(private.public_key()).digest.hex()
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"branchline {number}")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(private.public_key())
-        .serial_number(x509.random_serial_number())
-        # Always valid: a box whose clock battery is dead must still find its peer. RFC 5280, 4.1.2.5 has the end.
-        .not_valid_before(datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC))
-        .not_valid_after(datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC))
-        # Not an authority: what this key signs is nobody's identity.
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .sign(private, hashes.SHA256())
-    )
-    pem = private.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ) + certificate.public_bytes(serialization.Encoding.PEM)
+    pem, certificate = certify(ec.generate_private_key(ec.SECP256R1()), serial=x509.random_serial_number())
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb") as file:
@@ -82,7 +66,37 @@ def create(path: Path) -> Identity:
     except OSError:
         path.unlink()  # half a key is worse than none
         raise
-    return Identity(path, certificate.public_bytes(serialization.Encoding.DER))
+    return Identity(path, certificate)
+
+
+def certify(
+    private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey, *, serial: int
+) -> tuple[bytes, bytes]:
+    """A key and its self-signed certificate: both in PEM, then the certificate in DER."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
+    # A name of its own: OpenSSL looks trust anchors up by name, and a box pins many.
+    number = x509.SubjectKeyIdentifier.from_public_key(private.public_key()).digest.hex()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"branchline {number}")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(serial)
+        # Always valid: a box whose clock battery is dead must still find its peer. RFC 5280, 4.1.2.5 has the end.
+        .not_valid_before(datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC))
+        .not_valid_after(datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC))
+        # Not an authority: what this key signs is nobody's identity.
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(private, None if isinstance(private, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+    )
+    pem = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ) + certificate.public_bytes(serialization.Encoding.PEM)
+    return pem, certificate.public_bytes(serialization.Encoding.DER)
 
 
 def load_identity(path: Path) -> Identity:

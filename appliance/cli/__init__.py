@@ -24,6 +24,7 @@ _COMMANDS: Final = {
         "appliance.cli.estimate",
         "What Branchline would save of the present traffic, by looking on.",
     ),
+    "enrol": ("appliance.cli.enrol", "Make a branch a peer in one step, or cut one off."),
     "key": ("appliance.cli.key", "Make or show a box's key."),
     "codec": ("appliance.cli.codec", "The codec by itself, on given files."),
     "lab": ("appliance.cli.lab", "The simulated network, to try Branchline in."),

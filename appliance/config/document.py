@@ -30,6 +30,8 @@ before anything on the machine is changed; an error names the file, the field, w
 
 - `branchline config example branch` (or `datacentre`) prints a commented file to start from.
 - `branchline config check FILE` verifies a file and changes nothing.
+- A directory `peers.d` beside the file belongs to it: each `*.toml` in it holds [[peers]] and nothing else.
+  `branchline enrol` writes one for every peer that it makes.
 - `branchline reload` puts a changed file in force without touching flows that the change does not concern.
   `box.id`, `box.key`, `box.state_dir` and `box.run_dir` need a restart.
 

@@ -18,8 +18,13 @@ def replace_file(path: Path, data: bytes, mode: int = 0o640) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(fresh, path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    flush_directory(path.parent)
+
+
+def flush_directory(directory: Path) -> None:
+    """Has on disk what was renamed or removed in `directory`. OSError as it comes."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)

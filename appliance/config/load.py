@@ -11,10 +11,12 @@ from typing import Any
 
 import msgspec
 
+from appliance.config import peers_d
 from appliance.config.error import ConfigError
 from appliance.config.schema import Box, Cache, Config, Limits, Peer, Rule
 from appliance.config.schema import Path as WanPath
 from appliance.config.verify import field_facts, problems
+from appliance.config.written import plain
 from appliance.identity import IdentityError, is_certificate, load_identity
 
 _LARGEST_FILE = 2 * 2**20  # as a request to the data plane it may be twice that
@@ -27,6 +29,7 @@ _SECTIONS: dict[str, type[Any]] = {
     "cache": Cache,
     "limits": Limits,
 }
+_PEER = re.compile(r"peers\[(\d+)\]")
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 _MISSING = re.compile(r"Object missing required field `(.*)`")
@@ -43,12 +46,59 @@ _PLAIN = {
 def load(path: Path | str, *, files: bool = True) -> Config:
     """Read and verify the configuration at `path` (TOML, or JSON as `to_dict` gives it if it ends in .json).
 
-    Relative paths in it become absolute. ConfigError for whatever is wrong, with nothing changed anywhere.
-    `files=False` leaves the key file alone: for a configuration that is meant for another machine.
+    The files of `peers.d` beside a TOML file belong to it. Relative paths in it become absolute. ConfigError for
+    whatever is wrong, with nothing changed anywhere. `files=False` leaves the key file alone: for a configuration that
+    is meant for another machine.
     """
     path = Path(path)
+    tree = _read(path, str(path))
+    origins: list[tuple[str, int]] = []  # of the peers that have files of their own: file, place in it
+    first = 0
+    if path.suffix != ".json" and isinstance(tree.setdefault("peers", []), list):
+        first = len(tree["peers"])
+        for file, at, peer in _enrolled(path):
+            tree["peers"].append(peer)
+            origins.append((str(file), at))
+    try:
+        return _verified(path, tree, files=files)
+    except ConfigError as error:
+        raise _located(error, first, origins) from None
+
+
+def _enrolled(path: Path) -> list[tuple[Path, int, Any]]:
+    """File, place in it and fields of each peer in `peers.d`."""
+    try:
+        found = peers_d.files(path)
+    except OSError as error:
+        raise ConfigError(
+            str(error.filename), "", f"cannot be read ({error.strerror})", "let root own it"
+        ) from None
+    peers = []
+    for file in found:
+        tree = _read(file, str(file))
+        if tree.keys() != {"peers"} or not isinstance(tree["peers"], list):
+            other = ", ".join(sorted(tree.keys() - {"peers"}))
+            raise ConfigError(
+                str(file),
+                other,
+                "does not belong here",
+                f"a file of peers.d holds [[peers]]; the rest is for {path}",
+            )
+        peers += [(file, at, peer) for at, peer in enumerate(tree["peers"])]
+    return peers
+
+
+def _located(error: ConfigError, first: int, origins: list[tuple[str, int]]) -> ConfigError:
+    """The same, of the file in which the peer stands that it is about."""
+    about = _PEER.match(error.key)
+    if about is None or not origins or int(about[1]) < first:
+        return error
+    file, at = origins[int(about[1]) - first]
+    return ConfigError(file, f"peers[{at}]{error.key[about.end() :]}", error.problem, error.remedy)
+
+
+def _verified(path: Path, tree: dict[str, Any], *, files: bool) -> Config:
     name = str(path)
-    tree = _read(path, name)
     config = from_dict(tree, name)
     key = Path(os.path.abspath(path.parent / config.box.key))
     config = msgspec.structs.replace(config, box=msgspec.structs.replace(config.box, key=str(key)))
@@ -89,9 +139,7 @@ def from_dict(tree: dict[str, Any], name: str = "configuration") -> Config:
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Plain values that `from_dict` takes: numbers are bytes and seconds."""
-    tree = msgspec.to_builtins(config, enc_hook=_plain)
-    assert isinstance(tree, dict)
-    return tree
+    return plain(config)
 
 
 def _read(path: Path, name: str) -> dict[str, Any]:
@@ -132,13 +180,6 @@ def _read(path: Path, name: str) -> dict[str, Any]:
 def _parse(kind: type[Any], value: Any) -> Any:
     # Every type of the schema that msgspec does not know is one of ours, from units.py or values.py.
     return kind.parse(value)
-
-
-def _plain(value: object) -> object:
-    for kind in (int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    raise TypeError(f"{value!r} has no place in a configuration")
 
 
 def _explained(message: str, name: str) -> ConfigError:

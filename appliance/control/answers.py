@@ -73,7 +73,11 @@ class Answers:
             "flows": await self._flow_counts(said),
             "refused": refused,
             "peers": summary.peers(
-                self._in_force.config, said.get("peers") if said else None, self._in_force.bypass, silence
+                self._in_force.config,
+                said.get("peers") if said else None,
+                self._in_force.bypass,
+                self._in_force.trust,
+                silence,
             ),
             "events": summary.counts(self._log.since(time.time() - _HOUR_S)),
         }
@@ -81,7 +85,9 @@ class Answers:
     async def peers(self, _params: Params) -> list[summary.Tree]:
         """Every configured peer."""
         said, silence = await self._ask_data("peers")
-        return summary.peers(self._in_force.config, said, self._in_force.bypass, silence)
+        return summary.peers(
+            self._in_force.config, said, self._in_force.bypass, self._in_force.trust, silence
+        )
 
     async def flows(self, params: Params) -> list[summary.Tree]:
         """Up to `limit` flows, of one `kind` or of both: those optimised first, then those passed, with the reason."""

@@ -16,14 +16,17 @@ from appliance.bypass import Bypass
 from appliance.config import Config
 from appliance.control.answers import Answers
 from appliance.control.caches import Caches
+from appliance.control.enrolment import Enrolment
 from appliance.control.in_force import InForce
 from appliance.control.kernel import Kernel, KernelError
 from appliance.control.shaper import Shaper
+from appliance.enrolment.messages import ASKED
 from appliance.events import LONGEST, Event, EventLog, Severity, decode
 from appliance.notify import Notifier
 from appliance.rpc import RpcError
 from appliance.rpc_asyncio import Connection, Server, datagrams
 from appliance.supervisor import EVENTS_SOCKET
+from appliance.trust import Trust
 
 CHECK_S = 2.0
 
@@ -53,14 +56,17 @@ class Control:
             source,
             config,
             Bypass.load(Path(config.box.state_dir)).within(config),
+            Trust.load(Path(config.box.state_dir)),
             kernel=kernel,
             data=self._data,
             emit=self._emit,
         )
         answers = Answers(source, self._in_force, kernel, self._data, self._log)
         caches = Caches(self._in_force, self._data)
+        self._enrolment = Enrolment(source, self._in_force, self._data, self._emit)
+        rooms = (answers, self._in_force, caches, self._enrolment)
         self._server = Server(
-            {**answers.handlers(), **self._in_force.handlers(), **caches.handlers()}, self._bug
+            {name: handler for room in rooms for name, handler in room.handlers().items()}, self._bug
         )
         self._shaper = Shaper(self._in_force, kernel, self._emit)
         self._stop = asyncio.Event()
@@ -100,6 +106,7 @@ class Control:
                 self._keep_kernel(),
                 self._keep_alive(),
                 self._keep_reloading(),
+                self._enrolment.run(),
             )
         ]
         for task in tasks:
@@ -186,6 +193,8 @@ class Control:
             event = msgspec.convert(tree, Event)
             self._data_said_goodbye |= event.kind == "data.stopped"
             self._keep(event, echo=False)  # it has said so itself
+            if event.kind == ASKED:
+                self._enrolment.asked(event.evidence)
         except msgspec.ValidationError as error:
             self._emit("data.garbled", "warning", f"an event of the data plane is none: {error}", {})
 

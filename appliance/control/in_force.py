@@ -1,4 +1,4 @@
-"""What is in force, configuration and bypass, and how it is changed: wholly, or not at all."""
+"""What is in force, configuration, bypass and trust, and how it is changed: wholly, or not at all."""
 
 from __future__ import annotations
 
@@ -16,18 +16,28 @@ from appliance.events import Severity
 from appliance.intercept.specs import BoxSpec
 from appliance.rpc import Params, RpcError
 from appliance.rpc_asyncio import AsyncHandler, Connection
+from appliance.trust import Trust
 
 Emit = Callable[[str, Severity, str, dict[str, Any]], None]
 
 
 class InForce:
-    """Configuration and bypass of a running box. `source` is the file that people edit."""
+    """Configuration, bypass and trust of a running box. `source` is the file that people edit."""
 
     def __init__(
-        self, source: Path, config: Config, bypass: Bypass, *, kernel: Kernel, data: Connection, emit: Emit
+        self,
+        source: Path,
+        config: Config,
+        bypass: Bypass,
+        trust: Trust,
+        *,
+        kernel: Kernel,
+        data: Connection,
+        emit: Emit,
     ) -> None:
         self.config = config
         self.bypass = bypass
+        self.trust = trust
         self.changing = asyncio.Lock()
         """Held while either changes, and by whoever must not see that happen."""
         self._source = source
@@ -50,6 +60,7 @@ class InForce:
             try:
                 await self._data.call("reload", {"config": to_dict(self.config)})
                 await self._data.call("bypass", self.bypass.describe())
+                await self._data.call("trust", self.trust.describe())
             except RpcError as error:
                 self._emit("data.refused", "error", f"the data plane refuses what is in force: {error}", {})
 
@@ -79,6 +90,19 @@ class InForce:
             self._emit("bypass.unsaved", "error", f"a restart will forget this bypass: {forgetful}", {})
         return {"bypass": wanted.describe(), "data": told, "unsaved": forgetful}
 
+    async def put_trust(self, wanted: Trust) -> str:
+        """Let in whom `wanted` says, at once; OSError if it cannot be remembered. The caller holds `changing`.
+
+        Returns "told"; or why the data plane is told later.
+        """
+        self.trust = wanted
+        try:
+            told = await self._say("trust", wanted.describe())
+        except RpcError as error:
+            told = f"it is told later: {error}"
+        wanted.save(Path(self.config.box.state_dir))
+        return told
+
     async def reload(self, _params: Params) -> dict[str, Any]:
         """Read the file again and put it in force; if anything is wrong with it, nothing is changed."""
         async with self.changing:
@@ -101,6 +125,10 @@ class InForce:
             wanted = load(self._source)
         except ConfigError as error:
             raise RpcError("config", str(error)) from None
+        return await self.put(wanted)
+
+    async def put(self, wanted: Config) -> dict[str, Any]:
+        """Put `wanted` in force, or RpcError and nothing is changed. The caller holds `changing`."""
         change = difference(self.config, wanted)
         if change.restart:
             raise RpcError(

@@ -12,6 +12,7 @@ from appliance.bypass import Bypass
 from appliance.config import Config
 from appliance.events import SEVERITIES, Event
 from appliance.intercept.passed import PassedFlow
+from appliance.trust import Trust
 
 Tree = dict[str, Any]
 
@@ -23,15 +24,22 @@ def reduction(totals: Mapping[str, Any]) -> float | None:
     return 1 - wan / lan if lan else None
 
 
-def peers(config: Config, said: Iterable[Tree] | None, bypass: Bypass, why_silent: str) -> list[Tree]:
+def peers(
+    config: Config, said: Iterable[Tree] | None, bypass: Bypass, trust: Trust, why_silent: str
+) -> list[Tree]:
     """One entry for each configured peer: the data plane's, or, if it is silent, what can be known without it."""
     described = {entry.get("id"): entry for entry in said or ()}
     found = []
     for peer in config.peers:
+        state, reason = ("unknown", "the data plane does not know it yet")
+        if said is None:
+            state, reason = "down", why_silent
+        if not trust.accepts(peer):
+            state, reason = "revoked", "its key was revoked; take it out of the configuration"
         entry = described.get(str(peer.id)) or {
             "id": str(peer.id),
-            "state": "unknown" if said is not None else "down",
-            "reason": "the data plane does not know it yet" if said is not None else why_silent,
+            "state": state,
+            "reason": reason,
             "lanes": [],
         }
         found.append(

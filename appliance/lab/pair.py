@@ -1,16 +1,16 @@
 """The two Branchlines of a lab, as an administrator would run them: a key, a file and `branchline run` each."""
 
-import json
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from appliance import identity
+from appliance.config.written import Table, toml
 from appliance.lab import namespace, topology
 from appliance.lab.cpu import cpu_seconds_inside
 from appliance.lab.host import Host
@@ -19,33 +19,12 @@ from appliance.lab.tools import LabError
 from appliance.lab.workspace import Workspace
 from appliance.rpc import Client, RpcError, UnreachableError
 
-Table = Mapping[str, Any]
 Part = Literal["supervisor", "control", "data"]
 LANE_PORT = 4001
 START_TIMEOUT = 20.0
 STOP_TIMEOUT = 10.0
 POLL = 0.02
 EAGER: tuple[Table, ...] = ({"name": "lab", "ports": ["1-65535"], "eager": True},)
-
-
-def toml(tables: Mapping[str, Table | Sequence[Table]]) -> str:
-    """A configuration file from tables of plain values, and lists of such tables."""
-    lines: list[str] = []
-    for name, content in tables.items():
-        for table in [content] if isinstance(content, Mapping) else content:
-            lines.append(f"[{name}]" if isinstance(content, Mapping) else f"[[{name}]]")
-            lines += [f"{key} = {_value(value)}" for key, value in table.items()]
-            lines.append("")
-    return "\n".join(lines)
-
-
-def _value(value: Any) -> str:
-    """JSON writes strings, numbers and booleans as TOML does."""
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_value(inner)}" for key, inner in value.items()) + " }"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps(value)
 
 
 @dataclass

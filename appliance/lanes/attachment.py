@@ -15,7 +15,7 @@ from typing import Protocol
 
 from appliance.lanes import frames
 from appliance.lanes.frames import MAX_FRAME, OLDEST_VERSION, VERSION, Address, Hello, Kind, ProtocolError
-from appliance.lanes.lane import Lane
+from appliance.lanes.lane import KEY_REFUSED, Lane
 from appliance.lanes.link import Link, Outcome, Role
 from appliance.loop import Loop, Timer
 
@@ -175,7 +175,7 @@ class Attachment:
         self._retry_later(dialled)
 
     def _not_reached(self, error: int, reason: str, remote: str) -> None:
-        if error == errno.ECONNREFUSED:
+        if error == errno.ECONNREFUSED or reason == KEY_REFUSED:
             self._refusals += 1
             if self._refusals >= len(self._dial):
                 # The host answers everywhere and nobody listens: the process that held our streams is gone.

@@ -40,6 +40,7 @@ class Kind(enum.IntEnum):
     PING = 2
     PONG = 3
     BYE = 4
+    ENROL = 5
     OPEN = 16
     DATA = 17
     BLOCK = 18

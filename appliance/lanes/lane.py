@@ -30,6 +30,8 @@ PATIENCE_S = 0.005
 MEASURE_S = 0.05
 LOW_WATER = 64 * 1024  # a backlog below it asks the sender for more
 
+KEY_REFUSED = "key: the other side does not accept this box's key"
+
 _WAIT = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -315,7 +317,7 @@ def _tls_reason(error: Exception) -> str:
         or "CERTIFICATE_UNKNOWN" in text
         or "CERTIFICATE_REQUIRED" in text
     ):
-        return "key: the other side does not accept this box's key"
+        return KEY_REFUSED
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or text}"
     return error.strerror or text if isinstance(error, OSError) else text

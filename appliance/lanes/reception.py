@@ -30,7 +30,7 @@ class Reception:
 
         At most `most` connections may be without a proved identity, a quarter of them from one address.
         """
-        self.context: ssl.SSLContext | None = None  # None: no peer is configured, nobody is let in
+        self.context: ssl.SSLContext | None = None  # who is let in; before it is there, nobody
         self._loop = loop
         self._adopt = adopt
         self._report = report
@@ -83,7 +83,7 @@ class Reception:
             host, remote = address[0], f"{address[0]} {address[1]}"
             alone = list(self._strangers.values()).count(host) < max(1, self._most // 4)
             if self.context is None or len(self._strangers) >= self._most or not alone:
-                self._tell(host, "no peer is configured" if self.context is None else "too many at once")
+                self._tell(host, "not ready yet" if self.context is None else "too many at once")
                 sock.close()
                 continue
             lane = Lane(self._loop, sock, self.context, self, dialler=False, remote=remote)

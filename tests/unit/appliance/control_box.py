@@ -23,6 +23,7 @@ from appliance.intercept.specs import BoxSpec
 from appliance.notify import Notifier
 from appliance.rpc import Client, Params, RpcError, UnreachableError
 from appliance.rpc_asyncio import AsyncHandler, Server
+from appliance.trust import Trust
 
 DEADLINE_S = 10.0
 PASSED = PassedFlow(
@@ -97,6 +98,8 @@ class DataInMemory:
     def __init__(self, path: Path) -> None:
         self.config: Config | None = None
         self.bypass: Bypass | None = None
+        self.trust: Trust | None = None
+        self.enrol_answers: list[Params] = []
         self.objection: RpcError | None = None
         self._path = path
         self.handlers: dict[str, AsyncHandler] = {
@@ -105,6 +108,8 @@ class DataInMemory:
             "flows": self._flows,
             "reload": self._reload,
             "bypass": self._bypass,
+            "trust": self._trust,
+            "enrol_answer": self._enrol_answer,
         }
         self.server = Server(self.handlers, lambda method, error: None)
 
@@ -166,6 +171,14 @@ class DataInMemory:
 
     async def _bypass(self, params: Params) -> dict[str, Any]:
         self.bypass = Bypass.from_dict(params)
+        return {}
+
+    async def _trust(self, params: Params) -> dict[str, Any]:
+        self.trust = Trust.from_dict(params)
+        return {}
+
+    async def _enrol_answer(self, params: Params) -> dict[str, Any]:
+        self.enrol_answers.append(params)
         return {}
 
 
@@ -253,7 +266,7 @@ eager = true
     def start_data(self) -> None:
         """The data plane comes up, and control has told it what is in force."""
         self.do(self.data.start())
-        until(lambda: self.data.bypass is not None, "control tells the data plane")
+        until(lambda: self.data.trust is not None, "control tells the data plane")
 
     def publish(self, event: Event) -> None:
         """The data plane says that something happened."""

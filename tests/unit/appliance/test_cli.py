@@ -58,7 +58,7 @@ def say(box: ControlBox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
 @pytest.fixture
 def data(box: ControlBox) -> Iterator[None]:
-    box.data.bypass = None
+    box.data.trust = None
     box.start_data()
     yield
     box.do(box.data.stop())

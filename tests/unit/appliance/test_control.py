@@ -58,7 +58,7 @@ def test_the_data_plane_comes_and_goes(box: ControlBox) -> None:
     box.do(box.data.stop())
     until(lambda: "data.down" in box.kinds(), "the loss is noticed")
     assert box.call("status")["data"]["up"] is False
-    box.data.bypass = None
+    box.data.trust = None
     box.start_data()
     assert box.kinds().count("data.up") == 2
     box.publish(Event(time=1.0, kind="data.stopped", text="as it should"))

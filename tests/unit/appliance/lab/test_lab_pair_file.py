@@ -4,8 +4,9 @@ import tomllib
 from typing import Any
 
 from appliance.config import load
+from appliance.config.written import toml
 from appliance.lab import Lab
-from appliance.lab.pair import EAGER, Pair, Side, toml
+from appliance.lab.pair import EAGER, Pair, Side
 
 
 def test_toml_is_what_was_meant() -> None:
