@@ -187,6 +187,7 @@ class DataPlane:
             "clear_cache": self._rpc_clear_cache,
             "trust": self._rpc_trust,
             "enrol_answer": self._rpc_enrol_answer,
+            "sound": self._rpc_sound,
         }
         self._rpc = RpcServer(self.loop, run_dir / "data.sock", handlers)
         self._reception = Reception(
@@ -418,6 +419,15 @@ class DataPlane:
         if self._bypass.covers(peer.id) and description["state"] == "up":
             description["state"], description["reason"] = "bypassed", "switched off by an administrator"
         return description
+
+    def _rpc_sound(self, params: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """The queues on the way to these peers, in seconds, as far as they have told since this was asked last."""
+        wanted = set(params.get("peers", ()))
+        return {
+            peer_id: {"path": peer.path, "depths": peer.sound()}
+            for peer_id, peer in self._peers.items()
+            if peer_id in wanted
+        }
 
     def _rpc_flows(self, params: dict[str, Any]) -> list[dict[str, Any]]:
         limit = int(params.get("limit", 1000))

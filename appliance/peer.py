@@ -27,6 +27,7 @@ from appliance.lanes.bulk import BulkReceiver, BulkSender
 from appliance.lanes.frames import FIN, Address, Hello, Kind, Open, ProtocolError
 from appliance.lanes.link import Link, Role
 from appliance.lanes.session import Receiver, Sender
+from appliance.lanes.sounding import FEATURE, Sounding
 from appliance.loop import Loop, Timer, Worker
 from appliance.traffic import PART, Class, priority
 
@@ -120,6 +121,7 @@ class Peer:
         self._ack_timers: dict[Role, Timer] = {}
         self._bulk = BulkSender(self)
         self._blocks = BulkReceiver(self)
+        self._sounding = Sounding(box.loop.clock)
         self._crowd = Crowd()
         self._next_stream = 0 if dial else 1
         self._opened_by_peer = -1
@@ -143,6 +145,18 @@ class Peer:
         for role, lane in self.attachment.lanes.items():
             traffic = Class.EXPRESS if role is Role.EXPRESS else Class.BULK
             lane.shape(priority(number, traffic), rate)
+
+    @property
+    def path(self) -> str:
+        """Name of the path that carries the peer's sessions."""
+        return str(self.config.paths[0].name) if self.config.paths else "wan"
+
+    def sound(self) -> list[float]:
+        """Depths of the queue towards the peer that it has told since the last call, in seconds; asks for the next."""
+        lane, hello = self.attachment.lanes.get(Role.EXPRESS), self.attachment.hello
+        if lane is not None and hello is not None and FEATURE in hello.features:
+            self._sounding.ask(lane)
+        return self._sounding.answers()
 
     @property
     def rtt(self) -> float:
@@ -311,6 +325,9 @@ class Peer:
 
     def drained(self) -> None:
         self._bulk.pump()
+
+    def sounded(self, lane: Lane, kind: int, body: bytes) -> None:
+        self._sounding.take(lane, kind, body)
 
     def take(self, role: Role, kind: int, body: bytes) -> None:
         if role is Role.BULK:

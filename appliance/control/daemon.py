@@ -68,7 +68,7 @@ class Control:
         self._server = Server(
             {name: handler for room in rooms for name, handler in room.handlers().items()}, self._bug
         )
-        self._shaper = Shaper(self._in_force, kernel, self._emit)
+        self._shaper = Shaper(self._in_force, kernel, self._data, self._emit)
         self._stop = asyncio.Event()
         self._data_said_goodbye = False
         self._reload = asyncio.Event()

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from appliance.control.qdiscs import Qdiscs
+from appliance.control.qdiscs import Qdiscs, sent
 from appliance.control.routes import Routes
 from appliance.control.shaping import Link
 from appliance.control.sysctls import Sysctls
@@ -68,6 +68,14 @@ class Kernel:
     async def shaped(self, links: tuple[Link, ...]) -> bool:
         """Whether the shapers are as `shape` has made them."""
         return await self._do(lambda: self._its_qdiscs().whole(links))
+
+    async def sent(self) -> dict[str, int]:
+        """Bytes that have left by each interface."""
+        return await self._do(sent)
+
+    async def sent_in(self, interface: str, minor: int) -> int:
+        """Bytes that have left in one class of an interface's shaper."""
+        return await self._do(lambda: self._its_qdiscs().sent(interface, minor))
 
     async def remove(self) -> None:
         """Leave the kernel as it was found, and close."""

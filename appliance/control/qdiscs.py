@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from pyroute2 import IPRoute
@@ -22,6 +23,7 @@ _ABSENT: Final = {errno.ENOENT, errno.ENODEV, errno.EINVAL}
 # Fair between the flows of a class, where the kernel has it; else first come, first served.
 _LEAVES: Final = ("cake", "fq_codel", "sfq", "pfifo")
 _QUANTUM: Final = 1514
+_NO_RULES: Final = f"add table {TABLE}\ndelete table {TABLE}\n"
 
 
 class Qdiscs:
@@ -32,6 +34,7 @@ class Qdiscs:
         self._nft = Nft()
         self._built: dict[str, tuple[int, Link]] = {}
         self._leaf = ""
+        self._rules = ""
 
     def apply(self, links: tuple[Link, ...], spec: BoxSpec) -> None:
         """Make it so, with nothing else of ours left; an interface that is not there now waits for the next time."""
@@ -42,7 +45,10 @@ class Qdiscs:
                 index = self._index(link.interface)
                 if index:
                     self._put(index, link)
-            self._nft.run(rules(spec, links) if links else f"add table {TABLE}\ndelete table {TABLE}\n")
+            text = rules(spec, links) if links else _NO_RULES
+            if text != self._rules or (links and not self._sorted()):
+                self._nft.run(text)
+                self._rules = text
 
     def whole(self, links: tuple[Link, ...]) -> bool:
         """Whether nobody has taken away what `apply` has made."""
@@ -55,7 +61,15 @@ class Qdiscs:
         with _os_errors():
             for interface in self._ours():
                 self._take_away(interface)
-            self._nft.run(f"add table {TABLE}\ndelete table {TABLE}\n")
+            self._nft.run(_NO_RULES)
+
+    def sent(self, interface: str, minor: int) -> int:
+        """Bytes that have left in a class; 0 when it is not there."""
+        with _os_errors():
+            for one in self._kernel.get_classes(index=self._index(interface)):
+                if one["handle"] == _ROOT | minor:
+                    return int(one.get_nested("TCA_STATS2", "TCA_STATS_BASIC")["bytes"])
+        return 0
 
     def close(self) -> None:
         self._nft.close()
@@ -133,6 +147,12 @@ class Qdiscs:
             else:
                 self._leaf = kind
                 return
+
+
+def sent() -> dict[str, int]:
+    """Bytes that have left by each interface of this thread's network namespace."""
+    lines = (line.partition(":") for line in Path("/proc/thread-self/net/dev").read_text().splitlines()[2:])
+    return {name.strip(): int(counts.split()[8]) for name, _, counts in lines}
 
 
 @contextlib.contextmanager

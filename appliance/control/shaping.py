@@ -67,6 +67,11 @@ def links(config: Config, found: Mapping[tuple[str, str], int]) -> tuple[Link, .
     return tuple(made)
 
 
+def paths_of(peer: Peer) -> tuple[Path, ...]:
+    """A box that is dialled need not know the paths; there is one at least."""
+    return peer.paths or (Path(),)
+
+
 def interface_of(config: Config, path: Path) -> str:
     """The interface by which a path leaves."""
     return str(path.interface or config.box.wan[0])
@@ -79,7 +84,7 @@ def _shares(
     for number, peer in enumerate(config.peers, 1):
         rates = [
             round(path.rate * PART) or found.get((str(peer.id), str(path.name)), 0)
-            for path in peer.paths
+            for path in paths_of(peer)
             if interface_of(config, path) == interface
         ]
         if any(rates):

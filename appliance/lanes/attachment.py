@@ -13,7 +13,7 @@ import socket
 import ssl
 from typing import Protocol
 
-from appliance.lanes import frames
+from appliance.lanes import frames, sounding
 from appliance.lanes.frames import MAX_FRAME, OLDEST_VERSION, VERSION, Address, Hello, Kind, ProtocolError
 from appliance.lanes.lane import KEY_REFUSED, Lane
 from appliance.lanes.link import Link, Outcome, Role
@@ -27,7 +27,7 @@ STRANGE_LANES = 8  # of one peer that have not said HELLO
 MOST_BACKLOG = 1 << 20  # bytes at which a peer that does not read gets no answer to its PINGs
 VIOLATIONS = 3  # of the protocol in one association that end it
 SILENT_HEARTBEATS = 3
-FEATURES = ["lz4", "zstd", "resume"]
+FEATURES = ["lz4", "zstd", "resume", sounding.FEATURE]
 _TOKEN = 0x3FFF_FFFF_FFFF
 
 
@@ -51,6 +51,8 @@ class Sessions(Protocol):
     def warn(self, kind: str, text: str, evidence: dict[str, object]) -> None: ...
 
     def progress(self) -> int: ...
+
+    def sounded(self, lane: Lane, kind: int, body: bytes) -> None: ...
 
 
 class Attachment:
@@ -146,6 +148,8 @@ class Attachment:
                 lane.send(frames.pong(token))
         elif kind == Kind.PONG:
             self._ponged(lane, frames.read_numbers(body, 1)[0])
+        elif kind in (Kind.SOUND, Kind.DEPTH):
+            self._sessions.sounded(lane, kind, body)
         elif kind == Kind.BYE:
             lane.close(f"the peer said: {body.decode(errors='replace')}")
         else:

@@ -41,6 +41,8 @@ class Kind(enum.IntEnum):
     PONG = 3
     BYE = 4
     ENROL = 5
+    SOUND = 6
+    DEPTH = 7
     OPEN = 16
     DATA = 17
     BLOCK = 18
@@ -103,6 +105,14 @@ def ping(token: int) -> bytes:
 
 def pong(token: int) -> bytes:
     return frame(Kind.PONG, varint(token))
+
+
+def sound(stamp: int) -> bytes:
+    return frame(Kind.SOUND, varint(stamp))
+
+
+def depth(microseconds: int) -> bytes:
+    return frame(Kind.DEPTH, varint(microseconds))
 
 
 def bye(reason: str) -> bytes:
@@ -175,7 +185,7 @@ def read_open(body: bytes) -> Open:
 
 
 def read_numbers(body: bytes, count: int) -> list[int]:
-    """Exactly `count` integers, as ACK, PING, PONG, CREDIT, RESET, FAILED and NAK carry them."""
+    """Exactly `count` integers, as ACK, PING, PONG, SOUND, DEPTH, CREDIT, RESET, FAILED and NAK carry them."""
     at = 0
     numbers = []
     try:

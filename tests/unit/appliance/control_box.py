@@ -46,6 +46,7 @@ class KernelInMemory(Kernel):
         self.spec: BoxSpec | None = None
         self.objection = ""
         self.links: tuple[Link, ...] = ()
+        self.carried = 0
 
     async def open(self, spec: BoxSpec) -> None:
         await self.apply(spec)
@@ -65,6 +66,13 @@ class KernelInMemory(Kernel):
 
     async def shaped(self, links: tuple[Link, ...]) -> bool:
         return self.links == links
+
+    async def sent(self) -> dict[str, int]:
+        self.carried += 1_000_000
+        return {"wan0": self.carried}
+
+    async def sent_in(self, interface: str, minor: int) -> int:
+        return self.carried
 
     async def counters(self) -> dict[str, int]:
         return {"closed": 3, "plain": 0}
@@ -102,6 +110,7 @@ class DataInMemory:
         self.enrol_answers: list[Params] = []
         self.objection: RpcError | None = None
         self._path = path
+        self.depths: list[float] = []
         self.handlers: dict[str, AsyncHandler] = {
             "status": self._status,
             "peers": self._peers,
@@ -110,6 +119,7 @@ class DataInMemory:
             "bypass": self._bypass,
             "trust": self._trust,
             "enrol_answer": self._enrol_answer,
+            "sound": self._sound,
         }
         self.server = Server(self.handlers, lambda method, error: None)
 
@@ -132,6 +142,9 @@ class DataInMemory:
 
     async def _peers(self, _: Params) -> list[dict[str, Any]]:
         return list(self.peers)
+
+    async def _sound(self, params: Params) -> dict[str, Any]:
+        return {peer: {"path": "wan", "depths": self.depths} for peer in params["peers"]}
 
     async def _flows(self, params: Params) -> list[dict[str, Any]]:
         flow = {
@@ -200,7 +213,7 @@ class ControlBox:
         self._loop = asyncio.new_event_loop()
         self._thread: threading.Thread | None = None
 
-    def write(self, *, peer: str = "", rules: str = "", box: str = "") -> None:
+    def write(self, *, peer: str = "", rules: str = "", box: str = "", path: str = "") -> None:
         """The configuration file, with lines added to its sections."""
         self.file.write_text(
             f"""
@@ -217,7 +230,7 @@ run_dir = "{self.directory}/run"
 id = "dc"
 key = "{self.public}"
 prefixes = ["10.2.0.0/16", "fd02::/48"]
-paths = [{{ dial = ["10.9.0.2:4001"] }}]
+paths = [{{ {path} dial = ["10.9.0.2:4001"] }}]
 {peer}
 [[rules]]
 name = "web"

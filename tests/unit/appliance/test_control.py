@@ -53,6 +53,19 @@ def test_status_with_one(box: ControlBox) -> None:
     assert passed["age_s"] > 0
 
 
+def test_a_queue_before_a_busy_path_of_unknown_rate_is_held(box: ControlBox) -> None:
+    box.start_data()
+    box.data.depths = [0.3]
+    until(lambda: len(box.kernel.links) == 1, "a limit is set")
+    (link,) = box.kernel.links
+    assert link.interface == "wan0"
+    found = link.classes[0].rate
+    until(lambda: box.kernel.links[0].classes[0].rate < found, "it goes down while the queue stands")
+    box.write(path="rate = 1000000,")
+    box.call("reload")
+    until(lambda: box.kernel.links[0].classes[0].rate == 950_000, "a rate that is configured is used")
+
+
 def test_the_data_plane_comes_and_goes(box: ControlBox) -> None:
     box.start_data()
     box.do(box.data.stop())

@@ -1,0 +1,76 @@
+"""The rate of an unknown link is found from its queue: a fluid model of a bottleneck stands for the network."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from appliance.control.finding import Finder
+
+STEP_S = 0.2
+
+
+@dataclass
+class Bottleneck:
+    """rate in bytes/s; buffer in seconds. What is offered beyond both is lost."""
+
+    rate: float
+    buffer: float
+    lag: float = 0.2  # until a sender hears of the queue
+    queue: float = 0.0  # bytes
+    _heard: list[float] = field(default_factory=list)
+
+    def run(self, finder: Finder, offered: float, seconds: float, began: float = 0.0) -> tuple[float, float]:
+        """Worst queue in seconds, and the part of the rate that was used, in the second half."""
+        steps = round(seconds / STEP_S)
+        delays, used = [], 0.0
+        for step in range(steps):
+            sent = min(offered, finder.limit or offered)
+            left = min(self.rate * STEP_S, self.queue + sent * STEP_S)
+            self.queue = min(self.queue + sent * STEP_S - left, self.rate * self.buffer)
+            self._heard.append(self.queue / self.rate)
+            behind = self._heard[max(0, len(self._heard) - 1 - round(self.lag / STEP_S))]
+            finder.step(began + step * STEP_S, behind, sent)
+            if step >= steps // 2:
+                delays.append(self.queue / self.rate)
+                used += left
+        return max(delays), used / (self.rate * STEP_S * (steps - steps // 2))
+
+
+@pytest.mark.parametrize("buffer", [0.1, 0.5, 2.0])
+@pytest.mark.parametrize("rate", [60_000, 1_250_000, 12_500_000])
+@pytest.mark.parametrize("offered", [1.1, 2, 10])
+def test_the_queue_becomes_short_and_the_link_stays_used(buffer: float, rate: int, offered: float) -> None:
+    worst, used = Bottleneck(rate, buffer).run(Finder(), offered * rate, 60)
+    assert worst < 0.08
+    assert used > 0.8
+
+
+def test_nothing_is_held_while_there_is_no_queue() -> None:
+    finder = Finder()
+    worst, used = Bottleneck(1_250_000, 0.5).run(finder, 1_000_000, 30)
+    assert (worst, finder.limit) == (0.0, 0)
+    assert used == pytest.approx(0.8)
+
+
+def test_one_late_answer_is_no_queue() -> None:
+    finder = Finder()
+    for step, delay in enumerate((0.0, 0.2, 0.0, 0.0, 0.3, 0.0)):
+        assert finder.step(step * STEP_S, delay, 1e6) == 0
+
+
+def test_a_link_that_became_faster_is_used_again() -> None:
+    link, finder = Bottleneck(500_000, 0.5), Finder()
+    link.run(finder, 5_000_000, 30)
+    link.rate = 1_000_000
+    link.run(finder, 5_000_000, 120, began=30)
+    _, used = link.run(finder, 5_000_000, 30, began=150)
+    assert used > 0.8
+
+
+def test_a_link_that_became_slower_is_found_again() -> None:
+    link, finder = Bottleneck(1_000_000, 0.5), Finder()
+    link.run(finder, 5_000_000, 30)
+    link.rate = 300_000
+    worst, used = link.run(finder, 5_000_000, 30, began=30)
+    assert worst < 0.08
+    assert used > 0.8
