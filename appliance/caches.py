@@ -124,9 +124,14 @@ class Caches:
         dedupe.clear(self._directory, peer=peer)
 
     def describe(self, _params: dict[str, Any]) -> dict[str, Any]:
-        """The index memory in bytes: of each open cache, of all, and what they may have."""
+        """Bytes of index memory: of each open cache, of all, and the limit. unread: of log, not indexed yet."""
         caches = [
-            {"peer": place.peer, "domain": place.domain, "index": self._memory.has(cache)}
+            {
+                "peer": place.peer,
+                "domain": place.domain,
+                "index": self._memory.has(cache),
+                "unread": cache.unread,
+            }
             for cache, place in self._open.items()
         ]
         return {"caches": caches, "index": self._memory.granted, "index_limit": self._memory.budget}

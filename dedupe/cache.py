@@ -226,17 +226,19 @@ class Cache:
             if self._store is not None:
                 self._store.close(lambda: None)
 
+    @property
+    def unread(self) -> int:
+        """Bytes of both logs that are still to be read back for the index. Any thread."""
+        return self._again.left + (0 if self._store is None else self._store.unverified)
+
     def findings(self) -> list[Finding]:
         """What has happened to the cache since the last call that a person should hear of."""
         return [] if self._store is None else self._store.findings()
 
     def recover(self, seconds: float, clock: Callable[[], float]) -> bool:
-        """Read back what an earlier process left, newest first, for about so long. True if there is more.
-
-        Without an index, only what must be verified to be offered.
-        """
+        """Read back what an earlier process left, newest first, for about so long. True if there is more."""
         end = clock() + seconds
-        while not self._resting or (self._store is not None and self._store.doubtful):
+        while not self._resting:
             if clock() >= end:
                 return True
             if not self._read_back(RECOVERY_STEP):

@@ -33,8 +33,8 @@ def open_cache(
 ) -> Cache:
     """The cache of (box, peer, channel, domain) under `directory`, made if it is not there.
 
-    It takes disk_size(capacity) bytes at once. After an unclean stop, up to about ready_s seconds are
-    spent on verifying the newest of what is there; sync does the rest, for the next session. Raises CacheInUse when
+    It takes disk_size(capacity) bytes at once. What is there may be referred to at once; up to about ready_s seconds
+    are spent on verifying the newest of it and indexing it, sync does the rest. Raises CacheInUse when
     another process has it open, StoreError when the disk is full or not fit (`Cache(capacity=...)` then does the same
     in memory), ValueError for a wrong size or name. Its `findings` say what was found; `close` it in the end.
     """

@@ -13,6 +13,11 @@ class Reading:
         """Exactly these, whatever was wanted of the log before."""
         self._left[log] = list(ranges)
 
+    @property
+    def left(self) -> int:
+        """Bytes."""
+        return sum(total(tuple(ranges)) for ranges in list(self._left.values()))
+
     def next(self, most: int) -> tuple[int, int, int] | None:
         """(log, start, end) of at most `most` bytes; it counts as read. None: nothing is left."""
         log = max(self._left, key=lambda log: total(tuple(self._left[log])), default=None)

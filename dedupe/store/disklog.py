@@ -1,6 +1,6 @@
 """A log that outlives the process: how it is saved, leased and verified."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import xxhash
 
@@ -28,19 +28,18 @@ class DiskLog(KeptLog):
     def __init__(self, ring: DiskRing, journal: Journal, span: int, gap: int) -> None:
         ledger, role = journal.ledger, journal.header.role
         super().__init__(journal.header.epoch, ring, role, span, gap)
-        self.head = max(ledger.leased, ledger.newest_end()) if ledger.closed is None else ledger.closed
+        used = max(ledger.leased, ledger.newest_end()) if ledger.closed is None else ledger.closed
+        self.head = used if role is Role.WRITTEN or ledger.closed is not None else ledger.newest_end()
         self._lease = Lease(span, 1 << ring.bits) if role is Role.WRITTEN else None
         self.leased = ENDLESS if self._lease is None else self.head
         self._journal = journal
         self._generation = 0  # counts the times that everything was given up
         self._journal_is_stale = False
-        self._trusted = ledger.trusted
-        self._floor = ring.floor(self.head)
+        self._floor = ring.floor(used)
         self._unverified = [record for record in ledger.held() if record.offset >= self._floor]
         self._left = sum(record.length for record in self._unverified)
-        if self._trusted:
-            for record in self._unverified:
-                self._held = join(self._held, record.offset, record.end)
+        for record in self._unverified:
+            self._held = join(self._held, record.offset, record.end)
 
     @property
     def wants_save(self) -> bool:
@@ -59,11 +58,6 @@ class DiskLog(KeptLog):
         unverified = self._unverified[-1:]  # a copy: another thread may clear it
         return unverified[0].end if unverified else 0
 
-    @property
-    def doubtful(self) -> bool:
-        """Some of what is there is not held, because nobody has looked at it yet."""
-        return bool(self._unverified) and not self._trusted
-
     def save(self, budget: int, quiesce: Quiesce) -> bool:
         """Carry up to about `budget` bytes to the disk; True if there is more.
 
@@ -78,6 +72,7 @@ class DiskLog(KeptLog):
             todo, more = self._due(budget)
             forgotten, self._forgotten = self._forgotten, []
         try:
+            self._announce(todo)
             records = [*self._drops(forgotten), *self._write(todo)]
             if not records or generation != self._generation:
                 return more
@@ -122,9 +117,6 @@ class DiskLog(KeptLog):
                 self.losses.damaged += record.length
                 self.forget(record.offset, record.end)
                 continue
-            with self._lock:
-                if not self._passed_over(record):
-                    self._held = join(self._held, record.offset, record.end)
             learn(record.offset, data)
         if not self._unverified:
             self._left = 0
@@ -136,7 +128,7 @@ class DiskLog(KeptLog):
             while self.save(1 << 30, quiesce):
                 pass
             if self.epoch:
-                self._journal.append([Record(Kind.CLOSED, self.head, int(self.doubtful))])
+                self._journal.append([Record(Kind.CLOSED, self.head)])
         finally:
             self._journal.close()
             self._disk.close()
@@ -157,7 +149,6 @@ class DiskLog(KeptLog):
             if not self._journal_is_stale:
                 return
             self._journal_is_stale = False
-            self._trusted = True
             self._journal.close()
             self._journal = self._journal.successor(self.epoch)
         if self._lease is not None:
@@ -167,6 +158,15 @@ class DiskLog(KeptLog):
         end = self.head + lease.length
         self._journal.append([Record(Kind.LEASED, end)])
         self.leased = end
+
+    def _announce(self, todo: Sequence[tuple[Fresh, Ranges, bool]]) -> None:
+        """What the segments take the place of is not there any more, should it come to a crash before they are whole.
+
+        A writer's lease says so as well.
+        """
+        end = max((fresh.segment + 1 << self._disk.bits for fresh, _, _ in todo), default=0)
+        if self.role is Role.RECEIVED and end > self._journal.ledger.leased:
+            self._journal.append([Record(Kind.LEASED, end + Lease(self.span, 1 << self._disk.bits).length)])
 
     def _due(self, budget: int) -> tuple[list[tuple[Fresh, Ranges, bool]], bool]:
         """Segments with something to save: what is held of each, and whether it is complete."""

@@ -32,10 +32,8 @@ class Role(enum.IntEnum):
 class Kind(enum.IntEnum):
     HELD = 1  # [offset, offset + length) is on the disk and has this hash; it lies in one segment
     DROPPED = 2  # nothing of [offset, offset + length) is held
-    LEASED = 3  # offsets below this one may have been used
-    CLOSED = (
-        4  # an orderly end; offset is the head; length 1: not all that is held was verified. The last record
-    )
+    LEASED = 3  # offsets below this one may have been used, and what was in their places is gone
+    CLOSED = 4  # an orderly end; offset is the head. The last record
 
 
 _KINDS = {int(kind): kind for kind in Kind}
@@ -104,19 +102,16 @@ class Ledger:
         self.bits, self.slots = bits, slots
         self.leased = 0
         self.closed: int | None = None
-        self.trusted = (
-            False  # closed, and all that is held was verified or written by the process that closed it
-        )
         self._held: dict[int, tuple[int, tuple[Record, ...]]] = {}  # slot → (segment, its records, ascending)
 
     def apply(self, record: Record) -> None:
-        self.closed, self.trusted = None, False
+        self.closed = None
         if record.kind is Kind.HELD:
             self._hold(record)
         elif record.kind is Kind.LEASED:
             self.leased = max(self.leased, record.offset)
         elif record.kind is Kind.CLOSED:
-            self.closed, self.trusted = record.offset, not record.length
+            self.closed = record.offset
         else:
             self._drop(record.offset, record.end)
 
@@ -135,12 +130,12 @@ class Ledger:
     def records(self) -> list[Record]:
         """The shortest journal with this sum."""
         lease = [Record(Kind.LEASED, self.leased)] if self.leased else []
-        closed = [] if self.closed is None else [Record(Kind.CLOSED, self.closed, int(not self.trusted))]
+        closed = [] if self.closed is None else [Record(Kind.CLOSED, self.closed)]
         return [*lease, *self.held(), *closed]
 
     def reopen(self) -> None:
         """There is no orderly end any more."""
-        self.closed, self.trusted = None, False
+        self.closed = None
 
     def _hold(self, record: Record) -> None:
         segment = record.offset >> self.bits

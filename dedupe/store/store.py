@@ -83,11 +83,6 @@ class Store:
         """Bytes from before the start that are still to be read back."""
         return self.written.unverified + self.received.unverified
 
-    @property
-    def doubtful(self) -> bool:
-        """Some of what is there is not offered, because nobody has looked at it yet."""
-        return self.written.doubtful or self.received.doubtful
-
     def sync(self, budget: int, quiesce: Quiesce) -> bool:
         """Save about `budget` bytes of each log. True if there is more. Never raises OSError: that is a finding."""
         more = False
@@ -204,9 +199,9 @@ class Store:
         journal = self._journal(role, known)
         ring = DiskRing(file, self._shape)
         log = DiskLog(ring, journal, capacity, gap)
-        left = total(log.held) if log.held else log.unverified
+        left = total(log.held)
         if known and left:
-            ended = "after an orderly stop" if log.held else "after an unclean stop, to be verified"
+            ended = "after an orderly stop" if journal.ledger.closed is not None else "after an unclean stop"
             evidence: dict[str, int | str] = {"bytes": left, "log": role.name.lower()}
             self._tell("cache.recovered", "info", f"{self.directory}: {left} bytes found {ended}", evidence)
         log.begin_use()

@@ -107,7 +107,7 @@ def test_index_memory_is_shared_out_and_told(room: Room) -> None:
     cache = room.caches.open("dc", CAPACITY, 0)
     room.until(lambda: cache.stats().index == 1 << 17)
     assert room.caches.describe({}) == {
-        "caches": [{"peer": "dc", "domain": 0, "index": 1 << 17}],
+        "caches": [{"peer": "dc", "domain": 0, "index": 1 << 17, "unread": 0}],
         "index": 1 << 17,
         "index_limit": 200_000,
     }
