@@ -13,6 +13,9 @@ class View:
     def __init__(self, target: Any, log: Log) -> None:
         self._target = target
         self._ranges = ffi.new("bl_range[]", MOST)
+        self._words = (
+            memoryview(ffi.buffer(self._ranges)).cast("B").cast("Q")
+        )  # several times quicker than cffi
         self._shown: Ranges = ()
         self._log = log  # keeps the kernel's pointer alive
         target.log = log.ring.kernel
@@ -21,10 +24,11 @@ class View:
 
     def show(self, ranges: Ranges) -> None:
         """Offer these ranges (at most MOST) to the kernel's next call."""
-        if len(ranges) > 1 and ranges == self._shown:
+        if ranges == self._shown:
             return
+        words = self._words
         for place, (start, end) in enumerate(ranges):
-            entry = self._ranges[place]
-            entry.start, entry.end = start, end
-        self._target.ranges = len(ranges)
+            words[2 * place], words[2 * place + 1] = start, end
+        if len(ranges) != len(self._shown):
+            self._target.ranges = len(ranges)
         self._shown = ranges

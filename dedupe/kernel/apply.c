@@ -37,19 +37,22 @@ int bl_decode(const bl_view *view, const uint8_t *token_section, size_t token_le
     return done == out_length && used == literal_length ? BL_OK : BL_LENGTH;
 }
 
-/* Anchors whose window ends in [from, to] go into the index; those before are passed over. */
+/* Anchors whose window ends in [from, to] go into the index; those before are passed over. Where the search has looked
+ * at the bucket, it is written without being read again: by now it is far from the processor. */
 static size_t put_listed(bl_index *index, uint32_t log_id, uint64_t offset, size_t from, size_t to,
                          const bl_anchor *anchor, size_t next, size_t anchors)
 {
-    enum { AHEAD = 12 };
-
     while (next < anchors && anchor[next].end <= from)
         next++;
     for (; next < anchors && anchor[next].end <= to; next++) {
-        if (next + AHEAD < anchors)
-            __builtin_prefetch(bl_index_place(index, anchor[next + AHEAD].hash).bucket, 1);
-        bl_index_put(index, anchor[next].hash, log_id, offset + (anchor[next].end - from),
-                     BL_PUT_BY_AGE);
+        uint64_t at = offset + (anchor[next].end - from);
+        bl_place place;
+        if (anchor[next].slot == BL_UNSEEN) {
+            bl_index_put(index, anchor[next].hash, log_id, at, BL_PUT_BY_AGE);
+        } else if (anchor[next].slot < BL_BUCKET) {
+            place = bl_index_place(index, anchor[next].hash);
+            __atomic_store_n(&place.bucket[anchor[next].slot], bl_entry(place, log_id, at), __ATOMIC_RELAXED);
+        }
     }
     return next;
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path("dedupe/kernel")  # setuptools runs from the project's root and wants relative sources
-SOURCES = ("gear", "scan", "log", "index", "token", "block", "match", "apply", "sample", "guard")
+SOURCES = ("scan", "log", "index", "token", "block", "match", "apply", "sample", "guard")
 FLAGS = ("-O3", "-std=c17", "-Wall", "-Wextra", "-Werror")
 
 

@@ -1,9 +1,9 @@
 /* The anchor index: which log offset a window's hash was last seen at.
  *
  * An entry is tag (20 bits), log (4 bits), low 40 bits of the offset; 0 is empty. A bucket is one cache line.
- * When a bucket is full, the entry goes whose age most exceeds what its level (zero bits of its tag) entitles it to:
- * each level is worth two octaves. So whatever the budget, the newest part of a log stays densely indexed, and the
- * density of older parts falls with the square root of their age: sixteen times the age, a quarter of the anchors.
+ * When a bucket is full, the entry goes for which age times the square of its tag is greatest. Tags are spread evenly,
+ * so what stays of the anchors of some age falls with the square root of that age, whatever the budget: the newest part
+ * of a log stays densely indexed, and sixteen times the age keeps a quarter of the anchors.
  * (Equal shares to all octaves would leave one anchor in 20 KB in the older half of 50 GB at 5 MB per GB; this way it
  * is one in 3 KB.) Where a match into a thin part breaks off, its neighbourhood is indexed densely again.
  */
@@ -21,16 +21,13 @@ typedef struct {
     uint64_t tag;
 } bl_place;
 
+/* hash: as the scan makes it, all of its bits equally good. */
 static inline bl_place bl_index_place(const bl_index *index, uint64_t hash)
 {
-    uint64_t x = hash * 0x9E3779B97F4A7C15u;
-    bl_place place;
-
-    x ^= x >> 32;
-    x *= 0xD6E8FEB86659FD93u;
-    place.bucket = index->entry + ((x >> 32) * index->buckets >> 32) * BL_BUCKET;
-    place.tag = (x >> 8) & (((uint64_t)1 << BL_TAG_BITS) - 1);
-    return place;
+    return (bl_place){
+        .bucket = index->entry + ((hash >> 32) * index->buckets >> 32) * BL_BUCKET,
+        .tag = hash & (((uint64_t)1 << BL_TAG_BITS) - 1),
+    };
 }
 
 static inline uint64_t bl_entry_load(const uint64_t *entry)
@@ -52,6 +49,20 @@ static inline uint32_t bl_entry_log(uint64_t entry)
 static inline uint64_t bl_entry_offset(uint64_t entry, uint64_t head)
 {
     return head - ((head - entry) & BL_OFFSET_MASK);
+}
+
+/* What a bucket says: the entries that have the place's tag (bit i: entry i), and which of them all gives way to a new
+ * one of a log (BL_NOWHERE: none). */
+typedef struct {
+    uint32_t alike, slot;
+} bl_look;
+
+/* For an entry of that log that is put at its head soon. */
+bl_look bl_index_look(const bl_index *index, bl_place place, uint32_t log_id);
+
+static inline uint64_t bl_entry(bl_place place, uint32_t log_id, uint64_t offset)
+{
+    return place.tag << (BL_OFFSET_BITS + BL_LOG_BITS) | (uint64_t)log_id << BL_OFFSET_BITS | (offset & BL_OFFSET_MASK);
 }
 
 enum bl_put {

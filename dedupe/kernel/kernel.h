@@ -22,10 +22,12 @@ enum {
 enum {
     BL_LOGS = 2,           /* logs that a token may name: 0 the sender's, 1 the receiver's */
     BL_BUCKET = 8,         /* index entries to a cache line */
+    BL_NOWHERE = 8,
+    BL_UNSEEN = 9,
     BL_FRESH = 64,
     BL_HEAD_MAX = 32,      /* longest block head */
     BL_TOKEN_MAX = 32,     /* longest COPY and LITERAL together */
-    BL_WINDOW = 64,        /* bytes under the rolling hash */
+    BL_WINDOW = 32,        /* bytes that an anchor is named by */
     BL_FAULTS = 64,        /* failed pages that a guard remembers */
 };
 
@@ -56,10 +58,11 @@ typedef struct {
     uint64_t fresh[BL_FRESH]; /* pages of old log that were indexed densely again not long ago */
 } bl_index;
 
-/* end is the position after the window's last byte. */
+/* end is the position after the window's last byte. slot: where in its bucket an entry for it would go, as found when
+ * the bucket was looked at; BL_NOWHERE when all others have the better claim, BL_UNSEEN when nobody looked. */
 typedef struct {
     uint64_t hash;
-    uint32_t end;
+    uint32_t end, slot;
 } bl_anchor;
 
 /* length bytes of the block from start on are those of the log from offset on. run: bytes of that match up to
@@ -82,7 +85,7 @@ typedef struct {
 
 typedef struct {
     uint8_t *token;
-    size_t token_room; /* copy_room * BL_TOKEN_MAX is always enough */
+    size_t token_room; /* at least (copy_room + 1) * BL_TOKEN_MAX; with more, more short copies are written */
     uint8_t *literal;  /* room for the block's length; untouched when literal_length == block length */
     bl_anchor *anchor;
     size_t anchor_room; /* anchors beyond are not used */
@@ -122,7 +125,5 @@ int bl_guard_add(const void *start, size_t length, uint64_t *fault);
 void bl_guard_remove(const void *start);
 uint32_t bl_incompressible(const uint8_t *data, size_t length);
 /* cdef end */
-
-extern const uint64_t bl_gear[256];
 
 #endif

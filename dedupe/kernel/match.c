@@ -9,8 +9,12 @@
 enum {
     FIRST_STEP = 1024, /* after a match the next one usually starts right there */
     LAST_STEP = 16384,
-    LEAST = 32,      /* a shorter match costs more than its literals do */
-    HINT_LEAST = 16, /* unless it is the whole of a small message */
+    LEAST = 32,        /* a shorter match through an anchor costs more than its literals do, */
+    LEAST_FAR = 64,    /* the more so if its offset takes many bytes to write */
+    LEAST_WOVEN = 16,  /* at a known distance it takes two */
+    LEAST_RESUMED = 512,
+    LEAST_HINT = 16,   /* the whole of a small message */
+    FOLLOWED = 256,    /* bytes that are compared at a known distance before giving up */
     NEAR = 32768,
 };
 
@@ -19,7 +23,8 @@ typedef struct {
     bl_found *found;
     const uint8_t *raw;
     size_t length;
-    size_t cursor; /* end of the last copy */
+    size_t cursor;  /* end of the last copy */
+    size_t scanned; /* anchors before are listed or not wanted */
     size_t fixed;  /* copies that end here or before are not taken back */
     size_t looked; /* the last anchor before which was looked again */
 } state;
@@ -75,24 +80,36 @@ static int try_hint(const state *s, bl_copy *copy)
         most = (size_t)(range->end - search->hint_offset);
     *copy = (bl_copy){.offset = search->hint_offset, .run = search->hint_run, .log = search->hint_log};
     copy->length = (uint32_t)bl_log_forward(view->log, copy->offset, s->raw, most);
-    return copy->length >= LEAST || (copy->length == s->length && copy->length >= HINT_LEAST);
+    return copy->length >= LEAST || (copy->length == s->length && copy->length >= LEAST_HINT);
+}
+
+static inline size_t least(const bl_found *found, uint32_t log_id, uint64_t offset)
+{
+    const bl_copy *last;
+
+    if (found->copies == 0)
+        return LEAST_FAR;
+    last = &found->copy[found->copies - 1];
+    return last->log == log_id && offset - last->offset + NEAR < 2 * NEAR ? LEAST : LEAST_FAR;
 }
 
 /* The longest match through this anchor. */
-static int try_anchor(const state *s, const bl_anchor *anchor, bl_copy *best)
+static int try_anchor(const state *s, bl_anchor *anchor, bl_copy *best)
 {
     const bl_search *search = s->search;
     bl_place place = bl_index_place(search->index, anchor->hash);
+    bl_look look = bl_index_look(search->index, place, 0);
 
+    anchor->slot = look.slot;
     best->length = 0;
-    for (int i = 0; i < BL_BUCKET; i++) {
-        uint64_t entry = bl_entry_load(&place.bucket[i]), offset;
+    for (; look.alike; look.alike &= look.alike - 1) {
+        uint64_t entry = bl_entry_load(&place.bucket[__builtin_ctz(look.alike)]), offset;
         uint32_t log_id = bl_entry_log(entry);
         const bl_view *view;
         const bl_range *range;
         size_t back, ahead, most;
 
-        if (entry == 0 || bl_entry_tag(entry) != place.tag || log_id >= BL_LOGS)
+        if (log_id >= BL_LOGS)
             continue;
         view = &search->view[log_id];
         if (view->ranges == 0)
@@ -108,7 +125,8 @@ static int try_anchor(const state *s, const bl_anchor *anchor, bl_copy *best)
         if (most > range->end - offset)
             most = (size_t)(range->end - offset);
         ahead = bl_log_forward(view->log, offset, s->raw + anchor->end, most);
-        if (anchor->end + ahead >= s->cursor + LEAST && back + ahead >= LEAST && back + ahead > best->length)
+        most = least(s->found, log_id, offset);
+        if (anchor->end + ahead >= s->cursor + most && back + ahead >= most && back + ahead > best->length)
             *best = (bl_copy){.start = (uint32_t)(anchor->end - back),
                               .length = (uint32_t)(back + ahead),
                               .offset = offset - back,
@@ -155,33 +173,81 @@ static void scan(state *s, size_t from, size_t to)
                                   found->anchor_room - found->anchors);
 }
 
+/* Goes past a copy. What is logged again needs its anchors in the index; what is not need not even be scanned. */
+static void pass(state *s, const bl_copy *copy)
+{
+    size_t end;
+
+    take(s, *copy);
+    end = s->found->copy[s->found->copies - 1].run < s->search->relog_below ? s->cursor : copy->start;
+    if (s->search->store && end > s->scanned)
+        scan(s, s->scanned, end);
+    if (s->cursor > s->scanned)
+        s->scanned = s->cursor;
+}
+
+/* Bytes changed in place leave what follows them where it was: a long stretch that is equal soon after the last copy,
+ * at its distance, is as good as any that the index could find, and found sooner. */
+static int resume(const state *s, bl_copy *copy)
+{
+    const bl_copy *last = &s->found->copy[s->found->copies - 1];
+    const bl_view *view = &s->search->view[last->log];
+    uint64_t offset = last->offset + last->length;
+    const bl_range *range = bl_view_range(view, offset, offset);
+    size_t most = s->length - s->cursor, reach, length;
+    const uint8_t *raw = s->raw + s->cursor, *log;
+
+    if (!range || s->found->copies == s->found->copy_room)
+        return 0;
+    if (most > range->end - offset)
+        most = (size_t)(range->end - offset);
+    log = bl_log_at(view->log, offset, &reach);
+    if (reach > most)
+        reach = most;
+    for (size_t at = 0; at + LEAST_WOVEN <= reach && at < FOLLOWED; at += 8) {
+        if (memcmp(raw + at, log + at, LEAST_WOVEN) != 0)
+            continue;
+        length = bl_log_forward(view->log, offset + at, raw + at, most - at);
+        if (length >= LEAST_RESUMED) {
+            for (; at && raw[at - 1] == log[at - 1]; at--)
+                length++;
+            *copy = (bl_copy){.start = (uint32_t)(s->cursor + at),
+                              .length = (uint32_t)length,
+                              .offset = offset + at,
+                              .log = last->log};
+            return 1;
+        }
+        at += length & ~(size_t)7;
+    }
+    return 0;
+}
+
 static int search_block(state *s)
 {
     const bl_search *search = s->search;
     bl_found *found = s->found;
-    size_t scanned = 0, step = FIRST_STEP;
+    size_t step = FIRST_STEP;
     bl_copy copy;
 
     if (!search->copy && !search->store)
         return BL_OK;
     if (search->copy && try_hint(s, &copy)) {
         refresh(s, &copy);
-        take(s, copy);
-        scanned = s->cursor;
-        if (relogged(s, &found->copy[0]))
-            scan(s, 0, scanned);
+        do
+            pass(s, &copy);
+        while (resume(s, &copy));
     }
-    while (scanned < s->length) {
-        size_t to = s->length - scanned < step ? s->length : scanned + step, next = found->anchors;
+    while (s->scanned < s->length) {
+        size_t to = s->length - s->scanned < step ? s->length : s->scanned + step, next = found->anchors;
 
-        scan(s, scanned, to);
-        scanned = to;
+        scan(s, s->scanned, to);
+        s->scanned = to;
         step = step * 2 < LAST_STEP ? step * 2 : LAST_STEP;
         if (!search->copy)
             continue;
         while (next < found->anchors) {
             size_t here = next++;
-            const bl_anchor *anchor = &found->anchor[here];
+            bl_anchor *anchor = &found->anchor[here];
             if (anchor->end <= s->cursor || !try_anchor(s, anchor, &copy))
                 continue;
             if (found->copies == found->copy_room)
@@ -191,51 +257,115 @@ static int search_block(state *s)
                 next = look_again(s, &copy, here);
                 continue;
             }
-            take(s, copy);
-            /* What is logged again needs its anchors in the index; what is not need not even be scanned. */
-            if (s->cursor > scanned && copy.length < search->relog_below && search->store)
-                scan(s, scanned, s->cursor);
-            if (s->cursor > scanned)
-                scanned = s->cursor;
+            do
+                pass(s, &copy);
+            while (resume(s, &copy));
             step = FIRST_STEP;
         }
     }
     return BL_OK;
 }
 
-static void write_literal(const state *s, bl_writer *writer, size_t from, size_t to)
-{
-    bl_found *found = s->found;
-    bl_token token = {.length = to - from, .logged = s->search->store != 0};
+/* Tokens are written in the order of the block. */
+typedef struct {
+    const state *s;
+    bl_writer writer;
+    const uint8_t *end; /* of their room, */
+    size_t reserved;    /* of which so much is needed for what is found already */
+    size_t done;        /* where the last one ends */
+} scribe;
 
-    if (from == to)
+static void write_literal(scribe *w, size_t to)
+{
+    bl_found *found = w->s->found;
+    bl_token token = {.length = to - w->done, .logged = w->s->search->store != 0};
+
+    if (w->done == to)
         return;
     if (found->copies)
-        memcpy(found->literal + found->literal_length, s->raw + from, to - from);
-    bl_token_write(writer, &token);
+        memcpy(found->literal + found->literal_length, w->s->raw + w->done, to - w->done);
+    bl_token_write(&w->writer, &token);
     found->literal_length += token.length;
     found->logged_length += token.logged ? token.length : 0;
+    w->done = to;
+}
+
+static void write_copy(scribe *w, const bl_copy *copy)
+{
+    bl_found *found = w->s->found;
+    bl_token token = {.copy = 1, .length = copy->length, .offset = copy->offset, .log = copy->log};
+
+    token.logged = relogged(w->s, copy) != 0;
+    write_literal(w, copy->start);
+    bl_token_write(&w->writer, &token);
+    found->copied += token.length;
+    found->logged_length += token.logged ? token.length : 0;
+    found->reverse |= token.log == 1;
+    w->done = copy->start + token.length;
+}
+
+/* Bytes changed in place leave those around them where they were: writes the stretches of [done, to) that are equal at
+ * the distance of a copy beside them, though too short to hold an anchor. Stops where none came for a while. */
+static void weave(scribe *w, const bl_copy *beside, size_t from, size_t to)
+{
+    const bl_view *view = &w->s->search->view[beside->log];
+    uint64_t shift = beside->offset - beside->start; /* modulo 2^64 */
+    const bl_range *range = bl_view_range(view, shift + from, shift + from);
+    const uint8_t *raw = w->s->raw + from, *log;
+    size_t most = to - from, reach, last = 0, equal = 0;
+
+    if (!range || most < LEAST_WOVEN)
+        return;
+    if (most > range->end - (shift + from))
+        most = (size_t)(range->end - (shift + from));
+    log = bl_log_at(view->log, shift + from, &reach);
+    if (most > reach)
+        most = reach;
+    for (size_t at = 0; at + 8 <= most && at < last + FOLLOWED; at += 8) {
+        size_t start, end;
+        if (memcmp(raw + at, log + at, 8) == 0) {
+            equal += 8;
+            if (at + 16 <= most)
+                continue;
+            at += 8;
+        }
+        if (equal >= LEAST_WOVEN) {
+            for (start = at - equal; start > last && raw[start - 1] == log[start - 1];)
+                start--;
+            for (end = at; end < most && raw[end] == log[end];)
+                end++;
+            if ((size_t)(w->end - w->writer.at) < w->reserved + 2 * BL_TOKEN_MAX)
+                return;
+            last = end;
+            /* A run of one byte costs less as literals. */
+            if (memcmp(raw + start, raw + start + 1, end - start - 1) != 0)
+                write_copy(w, &(bl_copy){.start = (uint32_t)(from + start),
+                                         .length = (uint32_t)(end - start),
+                                         .offset = shift + from + start,
+                                         .log = beside->log});
+        }
+        equal = 0;
+    }
 }
 
 static void write_tokens(const state *s)
 {
     bl_found *found = s->found;
-    bl_writer writer = {found->token, {0}};
-    size_t done = 0;
+    scribe w = {.s = s, .writer = {found->token, {0}}, .end = found->token + found->token_room};
 
-    for (size_t i = 0; i < found->copies; i++) {
+    for (size_t i = 0; i <= found->copies; i++) {
         const bl_copy *copy = &found->copy[i];
-        bl_token token = {.copy = 1, .length = copy->length, .offset = copy->offset, .log = copy->log};
-        token.logged = relogged(s, copy) != 0;
-        write_literal(s, &writer, done, copy->start);
-        bl_token_write(&writer, &token);
-        found->copied += token.length;
-        found->logged_length += token.logged ? token.length : 0;
-        found->reverse |= token.log == 1;
-        done = copy->start + token.length;
+        size_t to = i < found->copies ? copy->start : s->length;
+        w.reserved = (found->copies - i + 1) * BL_TOKEN_MAX;
+        if (i > 0)
+            weave(&w, copy - 1, w.done, to);
+        if (i < found->copies) {
+            weave(&w, copy, to - w.done > FOLLOWED ? to - FOLLOWED : w.done, to);
+            write_copy(&w, copy);
+        }
     }
-    write_literal(s, &writer, done, s->length);
-    found->token_length = (size_t)(writer.at - found->token);
+    write_literal(&w, s->length);
+    found->token_length = (size_t)(w.writer.at - found->token);
 }
 
 /* Where this flow would go on: after the last copy, the same distance on (a byte changed in place leaves the
