@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +9,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import dedupe
+from appliance.answering import HUNG_S, Answering
+from appliance.attempt import Attempt
+from appliance.cache_disk import READY_S, CacheDisk, Emit
 from appliance.config import Config
 from appliance.config.units import show_size
 from appliance.events import Severity
@@ -17,38 +19,54 @@ from appliance.index_memory import IndexMemory, usual_budget
 from appliance.loop import Loop, Worker
 
 SAVE_S = 1.0  # between two rounds of saving
-READY_S = (
-    0.5  # spent on reading back what earlier processes left before traffic begins; the rest is read beside it
-)
-READY_STEP_S = 0.02  # at one cache's turn
+READY_STEP_S = 0.02  # at one cache's turn to be read back before traffic begins
+CLOSE_S = 3.0  # less than a data plane may take to stop
+AGAIN_S = 10.0  # between two attempts to have a cache on disk after all
 PREPARE = 16 << 20  # bytes of each log made ready when a peer comes up,
 PREPARED_PEERS = 4  # on a box that has so many at most: a hub's memory goes to whoever sends
 MEMORY_ONLY = 64 << 20  # bytes of each log of a cache that the disk cannot hold, at most
 
-Emit = Callable[[str, Severity, str, str, dict[str, Any]], None]
+Restore = Callable[[str, int, dedupe.Cache], bool]
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Whose an open cache is."""
+    """Whose an open cache is, and how large the configuration wants it."""
 
     peer: str
     domain: int
+    capacity: int
+
+
+@dataclass
+class _StandIn:
+    """Of a cache in memory: how it comes to be on disk after all."""
+
+    place: _Place
+    due: float
+    attempt: Attempt[dedupe.Cache] | None
+    found: dedupe.Cache | None = None
+    """The one on disk, opened but not yet in use."""
 
 
 class Caches:
-    """Opens caches under `directory`, saves them from a thread of its own, and shares the index memory out."""
+    """Opens caches under `directory`, saves them from a thread of its own, and shares the index memory out.
 
-    def __init__(self, loop: Loop, directory: Path, box: str, emit: Emit) -> None:
+    restore(peer, domain, cache) is called when a cache that stood in memory only can be had on disk; False: not now.
+    """
+
+    def __init__(self, loop: Loop, directory: Path, box: str, emit: Emit, restore: Restore) -> None:
         self._loop = loop
-        self._directory = directory
         self._box = box
         self._emit = emit
+        self._restore = restore
+        self._disk = CacheDisk(loop, directory, box, emit)
         self._worker = Worker(loop, "caches")
+        self._answering = Answering()
         self._open: dict[dedupe.Cache, _Place] = {}
+        self._stand_ins: dict[dedupe.Cache, _StandIn] = {}
         self._saving: set[dedupe.Cache] = set()
         self._memory: IndexMemory[dedupe.Cache] = IndexMemory(0)
-        self._asked: frozenset[tuple[str, int]] = frozenset()
         loop.call_later(SAVE_S, self._round)
 
     def configure(self, config: Config) -> None:
@@ -60,36 +78,49 @@ class Caches:
         }
         logs = sum(2 * capacity for capacity in asked.values())
         self._memory.budget = int(config.cache.index) or usual_budget(logs, _machine_memory())
-        self._asked = frozenset(asked)
-        self._delete(int(config.cache.disk) - sum(map(dedupe.disk_size, asked.values())))
+        self._disk.asked = frozenset(asked)
+        self._disk.make_room(int(config.cache.disk) - sum(map(dedupe.disk_size, asked.values())))
 
     def open(self, peer: str, capacity: int, domain: int) -> dedupe.Cache:
-        """The cache of a peer's domain; in memory only, and an event says so, if the disk cannot hold it."""
+        """The cache of a peer's domain; in memory only for the time being, and an event says so, if the disk fails."""
+        place = _Place(peer, domain, capacity)
+        attempt = self._disk.open(peer, capacity, domain)
+        late = self._disk.stuck = not attempt.wait(self._disk.patience)
         try:
-            cache = self._on_disk(peer, capacity, domain)
+            if late:
+                raise dedupe.StoreError(f"{self._disk.directory} does not answer")
+            cache = attempt.result()
         except (dedupe.CacheInUse, dedupe.StoreError, OSError) as error:
             capacity = min(capacity, MEMORY_ONLY)
             text = (
-                f"the chunk cache of peer {peer} is kept in memory only, {show_size(capacity)} of each log, and a "
-                f"restart will forget it: {error}"
+                f"the chunk cache of peer {peer} is in memory only, {show_size(capacity)} of each log, until the disk "
+                f"can hold it: {error}"
             )
-            self._emit("cache.memory_only", "error", peer, text, {"directory": str(self._directory)})
+            self._emit("cache.memory_only", "error", peer, text, {"directory": str(self._disk.directory)})
             cache = dedupe.Cache(capacity=capacity, index=0)
-        self._open[cache] = _Place(peer, domain)
-        self._memory.add(cache, dedupe.usual_index(capacity))
-        self._memory.use(cache, self._loop.now)
-        self._loop.at_end(self._share)  # with the other peers, if several are opened now
-        self._tell(cache)
+            due = self._loop.clock() + AGAIN_S
+            self._stand_ins[cache] = _StandIn(place, due, attempt if late else None)
+        self._adopt(cache, place, capacity)
         return cache
 
     def ready(self) -> None:
         """Before the loop runs: small caches are warm from the first flow on, of large ones the newest part."""
-        end = self._loop.clock() + READY_S
-        for cache, size in self._memory.plan(self._loop.now):
-            cache.resize(size)
-        waiting = list(self._open)
-        while waiting and self._loop.clock() < end:
-            waiting = [cache for cache in waiting if cache.recover(READY_STEP_S, self._loop.clock)]
+        caches, plan, end = list(self._open), self._memory.plan(self._loop.now), self._loop.clock() + READY_S
+
+        def read_back() -> None:
+            for cache, size in plan:
+                cache.resize(size)
+            waiting = caches
+            while waiting and self._loop.clock() < end:
+                waiting = [
+                    cache
+                    for cache in waiting
+                    if self._timed(lambda cache=cache: cache.recover(READY_STEP_S, self._loop.clock))  # type: ignore[misc]
+                ]
+
+        self._worker.submit(read_back, self._prepared)
+        self._worker.drain(READY_S + HUNG_S)
+        self._look()
 
     def used(self, cache: dedupe.Cache) -> None:
         """Something was logged: it is saved now if the next round would be too late."""
@@ -108,20 +139,27 @@ class Caches:
         for cache in caches:
             self._worker.submit(lambda cache=cache: cache.prepare(PREPARE), self._prepared)  # type: ignore[misc]
 
-    def close(self, cache: dedupe.Cache) -> None:
-        """Saves all of it and lets go of it; nothing may be encoded or decoded with it any more."""
-        self._worker.drain()
-        self._memory.remove(cache)
-        peer = self._open.pop(cache).peer
-        try:
-            cache.close()
-        except OSError as error:
-            text = f"the chunk cache of peer {peer} was not saved whole: {error.strerror or error}"
-            self._emit("cache.disk", "error", peer, text, {})
+    def close(self, *caches: dedupe.Cache) -> None:
+        """Saves all of them and lets go of them; nothing may be encoded or decoded with them any more."""
+        peers = {cache: self._open.pop(cache).peer for cache in caches}
+        for cache in caches:
+            self._memory.remove(cache)
+            stand_in = self._stand_ins.pop(cache, None)
+            if stand_in is not None:
+                self._give_up(stand_in)
+            self._worker.submit(cache.close, _nothing)
+        saved = self._worker.drain(self._disk.patience if self._disk.stuck else CLOSE_S)
+        self._disk.stuck = not saved
+        for cache, peer in peers.items():
+            if saved:
+                self._tell(cache, peer)
+            else:
+                text = f"the chunk cache of peer {peer} was not saved whole: {self._disk.directory} does not answer"
+                self._emit("cache.disk", "error", peer, text, {})
 
     def clear(self, peer: str) -> None:
-        """Empties the caches of a peer, all of which must be closed."""
-        dedupe.clear(self._directory, peer=peer)
+        """Empties the caches of a peer, all of which must be closed. StoreError, OSError."""
+        self._disk.clear(peer)
 
     def describe(self, _params: dict[str, Any]) -> dict[str, Any]:
         """Bytes of index memory: of each open cache, of all, and the limit. unread: of log, not indexed yet."""
@@ -137,60 +175,20 @@ class Caches:
         return {"caches": caches, "index": self._memory.granted, "index_limit": self._memory.budget}
 
     def stop(self) -> None:
-        for cache in list(self._open):
-            self.close(cache)
-        self._worker.close()
-
-    # The disk.
-
-    def _on_disk(self, peer: str, capacity: int, domain: int) -> dedupe.Cache:
-        while True:
-            try:
-                return dedupe.open_cache(
-                    self._directory,
-                    box=self._box,
-                    peer=peer,
-                    capacity=capacity,
-                    domain=domain,
-                    index=0,
-                    ready_s=READY_S,
-                )
-            except dedupe.StoreError as error:
-                cause = error.__cause__
-                full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
-                if not full or not self._delete(sum(cache.size for cache in self._unasked()) - 1):
-                    raise
-
-    def _unasked(self) -> list[dedupe.Stored]:
-        """Caches that the configuration asks for no longer."""
-        return [
-            cache for cache in dedupe.stored(self._directory) if (cache.peer, cache.domain) not in self._asked
-        ]
-
-    def _delete(self, room: int) -> int:
-        """Leaves those that nobody asks for `room` bytes of disk. Returns how many went."""
-        gone = 0
-        try:
-            for cache in dedupe.too_many(self._unasked(), room):
-                dedupe.delete([cache.path])
-                gone += 1
-                text = (
-                    f"{cache.path}, which no peer or rule asks for, was deleted to make room for the others"
-                )
-                self._emit("cache.deleted", "info", cache.peer, text, {"bytes": cache.size})
-        except (dedupe.CacheInUse, OSError) as error:
-            self._emit(
-                "cache.disk", "warning", self._box, f"an unused chunk cache could not be deleted: {error}", {}
-            )
-        return gone
+        self.close(*self._open)
+        if not self._disk.stuck:
+            self._worker.close()
 
     # Beside the traffic.
 
     def _round(self) -> None:
         self._loop.call_later(SAVE_S, self._round)
+        self._look()
         self._share()
         for cache in self._open:
             self._save(cache)
+        for stand_in in list(self._stand_ins.values()):
+            self._try_again(stand_in)
 
     def _share(self) -> None:
         for cache, size in self._memory.plan(self._loop.now):
@@ -201,6 +199,14 @@ class Caches:
 
             self._worker.submit(lambda cache=cache, size=size: cache.resize(size), resized)  # type: ignore[misc]
 
+    def _timed(self, step: Callable[[], bool]) -> bool:
+        """In the worker's thread."""
+        self._answering.begin(self._loop.clock())
+        try:
+            return step()
+        finally:
+            self._answering.end(self._loop.clock())
+
     def _save(self, cache: dedupe.Cache) -> None:
         if cache in self._saving or cache not in self._open:
             return
@@ -210,26 +216,98 @@ class Caches:
             self._saving.discard(cache)
             if cache not in self._open:
                 return
+            peer = self._open[cache].peer
             if error is not None:
-                peer = self._open[cache].peer
                 text = f"the chunk cache of peer {peer} could not be saved: {error}"
                 self._emit("cache.disk", "error", peer, text, {})
-            self._tell(cache)
+            self._tell(cache, peer)
             if more or (error is None and cache.wants_sync):
                 self._save(cache)
 
-        self._worker.submit(cache.sync, saved)
+        self._worker.submit(lambda: self._timed(cache.sync), saved)
+
+    def _look(self) -> None:
+        """Takes the disk out of the traffic's way when it hangs, and into use again when it does not."""
+        if not self._answering.look(self._loop.clock()):
+            return
+        if self._answering.yes:
+            text = f"{self._disk.directory}: the disk answers again; the chunk caches use it"
+            self._emit("cache.disk", "info", self._box, text, {})
+        else:
+            text = (
+                f"{self._disk.directory}: the disk has not answered for {HUNG_S:.0f} s; the chunk caches go on with "
+                "what is in memory; look at the disk"
+            )
+            self._emit("cache.disk", "error", self._box, text, {})
+        for cache in self._open:
+            if self._answering.yes:
+                cache.bring_back()
+            else:
+                cache.set_aside()
+
+    # A cache in memory in place of one on disk.
+
+    def _try_again(self, stand_in: _StandIn) -> None:
+        """Nobody waits here: an attempt goes on until the disk has answered."""
+        if stand_in.found is None:
+            self._look_for(stand_in)
+        found, place = stand_in.found, stand_in.place
+        if found is not None:
+            self._adopt(
+                found, place, place.capacity
+            )  # first: the stand-in is closed by whoever takes the other
+            if not self._restore(place.peer, place.domain, found):
+                del self._open[found]
+                self._memory.remove(found)
+
+    def _look_for(self, stand_in: _StandIn) -> None:
+        now, place = self._loop.clock(), stand_in.place
+        if stand_in.attempt is None:
+            if now >= stand_in.due:
+                stand_in.attempt = self._disk.open(place.peer, place.capacity, place.domain)
+            return
+        if not stand_in.attempt.wait(0.0):
+            return
+        attempt, stand_in.attempt, self._disk.stuck = stand_in.attempt, None, False
+        try:
+            stand_in.found = attempt.result()
+        except (dedupe.CacheInUse, dedupe.StoreError, OSError):
+            stand_in.due = now + AGAIN_S
+            return
+        text = (
+            f"the chunk cache of peer {place.peer} can be had on disk again; it is used as soon as no flow of this "
+            "peer is open"
+        )
+        self._emit("cache.restored", "info", place.peer, text, {"directory": str(self._disk.directory)})
+
+    def _give_up(self, stand_in: _StandIn) -> None:
+        if stand_in.attempt is not None:
+            stand_in.attempt.abandon(dedupe.Cache.close)
+        if stand_in.found is not None and stand_in.found not in self._open:
+            self._worker.submit(stand_in.found.close, _nothing)
+
+    def _adopt(self, cache: dedupe.Cache, place: _Place, capacity: int) -> None:
+        self._open[cache] = place
+        self._memory.add(cache, dedupe.usual_index(capacity))
+        self._memory.use(cache, self._loop.now)
+        self._loop.at_end(self._share)  # with the other peers, if several are opened now
+        if not self._answering.yes:
+            cache.set_aside()
+        self._tell(cache, place.peer)
 
     def _prepared(self, _result: None, error: Exception | None) -> None:
         if error is not None:
             self._emit("cache.memory", "error", self._box, f"memory for the chunk cache: {error}", {})
 
-    def _tell(self, cache: dedupe.Cache) -> None:
-        peer = self._open[cache].peer
+    def _tell(self, cache: dedupe.Cache, peer: str) -> None:
         for finding in cache.findings():
             self._emit(
                 finding.kind, cast(Severity, finding.severity), peer, finding.text, dict(finding.evidence)
             )
+
+
+def _nothing(_result: Any, _error: Exception | None) -> None:
+    """For who does not wait for an answer."""
 
 
 def _machine_memory() -> int:

@@ -72,7 +72,7 @@ class DataPlane:
         self._notifier = notifier
         self._teller = Teller(self._publish, self.loop.clock)
         directory = Path(config.box.state_dir) / "cache"
-        self._caches = Caches(self.loop, directory, str(config.box.id), self.emit)
+        self._caches = Caches(self.loop, directory, str(config.box.id), self.emit, self._restore_cache)
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         self._most = max(1, hard - SPARE_DESCRIPTORS)  # flows that descriptors allow
@@ -145,6 +145,9 @@ class DataPlane:
 
     def prepare(self, caches: list[dedupe.Cache]) -> None:
         self._caches.prepare(caches)
+
+    def _restore_cache(self, peer: str, domain: int, cache: dedupe.Cache) -> bool:
+        return self._peers[peer].take_cache(domain, cache)
 
     def refuse(self, server: Address, reason: str = "could not be reached") -> None:
         host, port = server
@@ -473,8 +476,12 @@ class DataPlane:
             raise RpcError("not_found", f"there is no peer {wanted}")
         for peer_id in [wanted] if wanted else list(self._peers):
             self._drop_peer(peer_id, "its cache is cleared")
-            self._caches.clear(peer_id)
-            self._add_peer(peer_id)
+            try:
+                self._caches.clear(peer_id)
+            except (dedupe.StoreError, OSError) as error:
+                raise RpcError("failed", str(error)) from error
+            finally:
+                self._add_peer(peer_id)
             self.emit(
                 "cache.cleared", "warning", peer_id, f"the chunk cache of peer {peer_id} was cleared", {}
             )

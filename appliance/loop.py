@@ -149,12 +149,13 @@ class Worker:
         self._jobs.append((job, done))
         self._ready.release()
 
-    def drain(self) -> None:
-        """Waits until the jobs submitted so far have run; their `done` calls are still to come."""
-        if self._pending:
-            reached = threading.Event()
-            self.submit(reached.set, lambda _result, _error: None)
-            reached.wait()
+    def drain(self, seconds: float | None = None) -> bool:
+        """Waits until the jobs submitted so far have run, for so long at most; their `done` calls are still to come."""
+        if not self._pending:
+            return True
+        reached = threading.Event()
+        self.submit(reached.set, lambda _result, _error: None)
+        return reached.wait(seconds)
 
     def close(self) -> None:
         self._stopping = True

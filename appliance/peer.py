@@ -135,7 +135,6 @@ class Peer:
         for domain in sorted({0, *domains} - self._caches.keys()):
             if len(self._caches) < MOST_DOMAINS:
                 self._caches[domain] = self.box.open_cache(self.id, int(config.cache), domain)
-
         self._classify()
 
     def _classify(self) -> None:
@@ -145,6 +144,15 @@ class Peer:
         for role, lane in self.attachment.lanes.items():
             traffic = Class.EXPRESS if role is Role.EXPRESS else Class.BULK
             lane.shape(priority(number, traffic), rate)
+
+    def take_cache(self, domain: int, cache: dedupe.Cache) -> bool:
+        """A cache in place of the one that is used; False while flows would be broken off by that."""
+        if self.flows:
+            return False
+        self.attachment.restart("another chunk cache is used from now on")
+        self.box.close_cache(self._caches[domain])
+        self._caches[domain] = cache
+        return True
 
     @property
     def path(self) -> str:

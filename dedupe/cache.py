@@ -1,10 +1,10 @@
 """The chunk cache of one peer and one domain: two logs, one index, an encoder and a decoder."""
 
-import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dedupe import offer as offers
 from dedupe._kernel import ffi, lib
 from dedupe.block import Block, Buffer
 from dedupe.decoder import Decoder
@@ -83,9 +83,10 @@ class Cache:
             index = usual_index(capacity)
         self._store = store
         if store is None:
-            self._mine, self._theirs = Log(secrets.randbits(64) | 1, capacity, gap), Log(0, capacity, gap)
+            self._mine, self._theirs = Log(offers.memory_epoch(), capacity, gap), Log(0, capacity, gap)
         else:
             self._mine, self._theirs = store.written, store.received
+        self._kept = self._theirs
         self._index = Index(index)
         self._resting = index == 0
         self._again = Reading()
@@ -97,7 +98,7 @@ class Cache:
     def offer(self) -> bytes:
         """What we hold, for HELLO: at most 8 KiB, opaque to the caller."""
         with self._encoding, self._decoding:
-            return pack(Offer(self._mine.state(), self._theirs.state()))
+            return pack(Offer(self._mine.state(), self._kept.state()))
 
     def accept(self, offer: bytes) -> None:
         """The peer's offer, when a session begins (never on a mere resume). Both sides must do it.
@@ -108,11 +109,21 @@ class Cache:
         theirs = parse(offer)
         with self._encoding, self._decoding:
             written = agree(self._mine.state(), theirs.reads)
-            received = agree(theirs.writes, self._theirs.state())
+            copy = self._kept
+            if self._store is not None and offers.in_memory(theirs.writes):
+                # It will not be there again after the peer's restart: what we keep on disk must not go for it.
+                copy = Log(
+                    0, min(theirs.writes.span, copy.state().span), min(theirs.writes.gap, copy.state().gap)
+                )
+            received = agree(theirs.writes, copy.state())
             if written.epoch == received.epoch:
                 raise OfferError("the peer offers our own log: is it talking to itself?")
             self._mine.agree(written)
-            self._theirs.agree(received)
+            copy.agree(received)
+            if copy is not self._theirs:
+                self._theirs = copy
+                self._encoder.copy_to(copy)
+                self._decoder.copy_to(copy)
             self._encoder.begin()
             self._decoder.begin()
             self._ready = True

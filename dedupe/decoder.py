@@ -42,6 +42,11 @@ class Decoder:
         self.session = 0
         self.blocks = self.raw = self.wire = self.copied = self.literal = self.logged = self.bad = 0
 
+    def copy_to(self, theirs: Log) -> None:
+        """What the peer writes is kept there from now on."""
+        self._theirs = theirs
+        self._views = (View(self._views_room[SENDERS], theirs), self._views[RECEIVERS])
+
     def begin(self) -> None:
         self.session += 1
 

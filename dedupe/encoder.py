@@ -34,6 +34,11 @@ class Encoder:
         self.session = 0
         self.blocks = self.raw = self.wire = self.copied = self.literal = self.logged = self.rejects = 0
 
+    def copy_to(self, theirs: Log) -> None:
+        """What the peer writes is kept there from now on."""
+        self._theirs = theirs
+        self._views = (self._views[MINE], View(self._search.view[THEIRS], theirs))
+
     def begin(self) -> None:
         """A session begins: nothing is on its way."""
         self.session += 1

@@ -1,5 +1,6 @@
 """What two peers tell each other about their logs when a session begins, and what follows from it. Pure."""
 
+import secrets
 from dataclasses import dataclass
 
 from dedupe import ranges
@@ -49,6 +50,21 @@ def agree(writer: LogState, reader: LogState) -> Agreement:
     if reader.head > writer.head:  # the writer has lost its memory of offsets it used: skip them all
         return Agreement(writer.epoch, reader.head, span, gap, ())
     return Agreement(writer.epoch, writer.head, span, gap, ranges.common(writer.valid, reader.valid))
+
+
+def disk_epoch() -> int:
+    """The name of a new log that outlives its process: odd, and else random."""
+    return secrets.randbits(64) | 1
+
+
+def memory_epoch() -> int:
+    """The name of a new log that ends with its process: even, and else random."""
+    return (secrets.randbits(63) or 1) << 1
+
+
+def in_memory(log: LogState) -> bool:
+    """Whether the log ends with the process that writes it."""
+    return log.epoch % 2 == 0
 
 
 def pack(offer: Offer) -> bytes:

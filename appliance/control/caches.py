@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dedupe
+from appliance.attempt import Attempt
 from appliance.control.in_force import InForce
 from appliance.rpc import Params, RpcError
 from appliance.rpc_asyncio import AsyncHandler, Connection
 
 _ACTIONS = ("status", "verify", "clear")
 _CLEARING_S = 30.0
+_LOOKING_S = 5.0
+_POLL_S = 0.02
 
 
 class Caches:
@@ -38,7 +43,14 @@ class Caches:
             raise RpcError("not_found", f"there is no peer {peer}")
         directory = Path(self._in_force.config.box.state_dir) / "cache"
         try:
-            found = await asyncio.to_thread(dedupe.inspect, directory, peer=peer, verify=action == "verify")
+            verify = action == "verify"  # takes as long as the disk needs
+            attempt = Attempt(partial(dedupe.inspect, directory, peer=peer, verify=verify), "inspect")
+            deadline = time.monotonic() + _LOOKING_S
+            while not attempt.wait(0.0):
+                if not verify and time.monotonic() > deadline:
+                    raise RpcError("failed", f"{directory} does not answer; look at the disk")
+                await asyncio.sleep(_POLL_S)
+            found = attempt.result()
         except OSError as error:
             raise RpcError("failed", f"{directory}: {error.strerror or error}") from None
         if action == "clear":

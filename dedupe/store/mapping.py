@@ -8,6 +8,7 @@ kernel then raises SIGBUS, and kernel/guard.c answers it with a page of zeros. B
 their check, so no wrong byte goes anywhere; `failed` tells the log what to forget.
 """
 
+import errno
 import mmap
 import weakref
 from typing import Any
@@ -20,7 +21,10 @@ class Mapping:
 
     def __init__(self, descriptor: int, size: int) -> None:
         self.size = size
-        self._memory = mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
+        try:
+            self._memory = mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
+        except ValueError as error:  # how mmap says that the file has been cut short
+            raise OSError(errno.EIO, str(error)) from error
         self._memory.madvise(mmap.MADV_DONTDUMP)
         self.start: Any = ffi.from_buffer("uint8_t[]", self._memory)
         self._faults: Any = ffi.new("uint64_t[]", 1 + lib.BL_FAULTS)

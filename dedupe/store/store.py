@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from dedupe.errors import CacheInUse, StoreError
+from dedupe.offer import disk_epoch
 from dedupe.ranges import total
 from dedupe.store import identity as identities
 from dedupe.store import journal as journals
@@ -220,7 +220,7 @@ class Store:
             if role is Role.WRITTEN or why != "is missing":
                 text = f"{path} {why}; this log starts empty"
                 self._tell("cache.dropped", "warning", text, {"log": role.name.lower()})
-        epoch = secrets.randbits(64) | 1 if role is Role.WRITTEN else 0
+        epoch = disk_epoch() if role is Role.WRITTEN else 0
         return journals.start(self._files, path, Header(header.cache, epoch, role, header.bits, header.slots))
 
     def _release(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import appliance.caches
 import dedupe
 from appliance.caches import MEMORY_ONLY, Caches
 from appliance.config import Config, load
@@ -29,11 +31,18 @@ class Room:
         self.directory = directory
         self.events: list[str] = []
         self.loop = Loop()
-        self.caches = Caches(self.loop, directory, "branch-1", self._emit)
+        self.caches = Caches(self.loop, directory, "branch-1", self._emit, self._restore)
+        self.wanted = False  # whether a cache on disk may take the place of one in memory
+        self.restored: list[dedupe.Cache] = []
 
     def _emit(self, kind: str, severity: str, subject: str, text: str, evidence: dict[str, Any]) -> None:
         del severity, text, evidence
         self.events.append(f"{kind} {subject}")
+
+    def _restore(self, _peer: str, _domain: int, cache: dedupe.Cache) -> bool:
+        if self.wanted:
+            self.restored.append(cache)
+        return self.wanted
 
     def until(self, condition: Callable[[], bool]) -> None:
         end = self.loop.clock() + 20
@@ -73,6 +82,7 @@ def test_unasked_caches_stay_while_there_is_room(room: Room) -> None:
     assert room.peers() == ["away", "dc"]
     room.caches.configure(config(size))
     assert room.peers() == ["dc"]
+    room.until(lambda: len(room.events) == 2)
     assert room.events == ["cache.deleted gone", "cache.deleted away"]
 
 
@@ -86,7 +96,7 @@ def test_a_full_disk_takes_unasked_caches_first(room: Room, monkeypatch: pytest.
     room.caches.configure(config(1 << 40))
     cache = room.caches.open("dc", 2 * CAPACITY, 0)
     assert room.peers() == ["away", "dc"]
-    assert room.events[0] == "cache.deleted gone"
+    room.until(lambda: "cache.deleted gone" in room.events)
     assert "cache.memory_only dc" not in room.events
     assert cache.stats().log_capacity >= 4 * CAPACITY
 
@@ -115,3 +125,39 @@ def test_index_memory_is_shared_out_and_told(room: Room) -> None:
     room.until(lambda: 0 < other.stats().index + cache.stats().index < 200_000)
     room.caches.configure(config(1 << 40, index=1 << 20))
     room.until(lambda: other.stats().index == cache.stats().index == 1 << 17)
+
+
+def test_a_cache_comes_back_when_the_disk_can_hold_it(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    def allocate(file: File, size: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(appliance.caches, "AGAIN_S", 0.0)
+    room.caches.configure(config(1 << 40))
+    with monkeypatch.context() as broken:
+        broken.setattr(File, "allocate", allocate)
+        memory = room.caches.open("other", CAPACITY, 0)
+    room.until(lambda: "cache.restored other" in room.events)
+    assert room.restored == []
+    room.wanted = True
+    room.until(lambda: bool(room.restored))
+    room.caches.close(memory)
+    assert room.peers() == ["away", "dc", "gone", "other"]
+    assert [report.in_use for report in dedupe.inspect(room.directory, peer="other")] == [True]
+
+
+def test_a_disk_that_hangs_holds_nobody_up(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+
+    allocate_now = File.allocate
+
+    def allocate(file: File, size: int) -> None:
+        answer.wait(20)
+        allocate_now(file, size)
+
+    monkeypatch.setattr(File, "allocate", allocate)
+    room.caches.configure(config(1 << 40))
+    for peer in ("one", "two"):
+        assert room.caches.open(peer, CAPACITY, 0).stats().log_capacity > 0
+    assert room.events == ["cache.memory_only one", "cache.memory_only two"]
+    answer.set()
+    room.until(lambda: {"cache.restored one", "cache.restored two"} <= set(room.events))

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dedupe import CacheInUse, Effort, StoreError
+from dedupe import Cache, CacheInUse, Effort, StoreError
 from dedupe.store.files import Files
 from tests.unit.dedupe.corpus import NOISE, meet
-from tests.unit.dedupe.store.boxes import ALL, CAPACITY, Box, exchange, kinds, opened
+from tests.unit.dedupe.store.boxes import ALL, CAPACITY, PIECES, Box, exchange, kinds, opened
 from tests.unit.dedupe.store.reading import agreed
 
 
@@ -195,3 +195,20 @@ def test_no_room(tmp_path: Path) -> None:
 def test_names_stay_in_their_directory(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="name"):
         opened(tmp_path, "a", name)
+
+
+def test_a_peer_without_its_disk_leaves_ours_as_it_was(boxes: tuple[Box, Box]) -> None:
+    sender, receiver = boxes
+    sender.cache.close()
+    memory = Cache(capacity=CAPACITY, gap=CAPACITY)
+    meet(memory, receiver.cache)
+    for _ in range(2):
+        block = memory.encode(PIECES[0], effort=Effort.FAST)
+        assert receiver.cache.decode(block.wire, limit=len(PIECES[0])) == PIECES[0]
+        memory.acknowledge(block)
+    assert block.copied == len(PIECES[0])
+    while receiver.cache.sync():
+        pass
+    sender.reopen()
+    meet(sender.cache, receiver.cache)
+    assert exchange(sender, receiver) == ALL
