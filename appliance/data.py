@@ -28,6 +28,7 @@ import dedupe
 from appliance import identity
 from appliance.bypass import Bypass
 from appliance.caches import Caches
+from appliance.capture.feed import Feed
 from appliance.config import Config, ConfigError, Limits, from_dict, load
 from appliance.config.boxspec import box_spec
 from appliance.config.difference import difference
@@ -93,6 +94,7 @@ class DataPlane:
         self._stale: StaleTuples | None = None
         self._reception: Reception | None = None
         self._rpc: RpcServer | None = None
+        self._feed = Feed(self.loop)
         self._stopping = False
 
     # What the peers share (peer.Box).
@@ -188,6 +190,7 @@ class DataPlane:
             "bypass": self._rpc_bypass,
             "caches": self._caches.describe,
             "clear_cache": self._rpc_clear_cache,
+            "capture": lambda params: self._feed.start(self._peers.values(), params),
             "trust": self._rpc_trust,
             "enrol_answer": self._rpc_enrol_answer,
             "sound": self._rpc_sound,

@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "cache": ("appliance.cli.cache", "The chunk caches: what they hold, whether it is sound; empty them."),
     "reload": ("appliance.cli.reload", "Put the changed configuration file in force."),
     "config": ("appliance.cli.config", "Check a configuration file, or print an example."),
+    "capture": ("appliance.cli.capture", "Record one flow, packets and lane frames, for Wireshark."),
     "diagnose": ("appliance.cli.diagnose", "One file for support, without secrets and without payload."),
     "estimate": (
         "appliance.cli.estimate",

@@ -22,6 +22,7 @@ _SECRET_NAMES: Final = re.compile(
 _PRIVATE_PEM: Final = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
+_INVITATION: Final = re.compile(rb"branchline1\.[A-Za-z0-9_=-]{16,}")  # what `branchline enrol invite` prints
 _LEAST_SECRET: Final = 8  # bytes; what is shorter is found in anything
 
 
@@ -71,7 +72,7 @@ class Scrubber:
         self._secrets = sorted({one for one in secrets if len(one) >= _LEAST_SECRET}, key=len, reverse=True)
 
     def clean(self, data: bytes) -> bytes:
-        data = _PRIVATE_PEM.sub(REMOVED.encode(), data)
+        data = _INVITATION.sub(REMOVED.encode(), _PRIVATE_PEM.sub(REMOVED.encode(), data))
         for secret in self._secrets:
             data = data.replace(secret, REMOVED.encode())
         return data

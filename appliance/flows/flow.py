@@ -134,6 +134,11 @@ class Flow:
         return None if self.closed else end_host(self._sock)
 
     @property
+    def lan_ends(self) -> tuple[Address, Address]:
+        """This box's end of the connection to the end host and the other one, as packets on the LAN have them."""
+        return self._sock.getsockname()[:2], self._sock.getpeername()[:2]
+
+    @property
     def pending(self) -> int:
         """Bytes read from the LAN that wait for the encoder."""
         return len(self._full) * MAX_BLOCK + self._filled

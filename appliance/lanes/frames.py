@@ -91,6 +91,12 @@ def frame(kind: int, *parts: bytes) -> bytes:
     return varint(len(body)) + body
 
 
+def parse(whole: bytes) -> tuple[int, bytes]:
+    """Kind and body of a frame that `frame` made."""
+    _, at = read_varint(whole, 0)
+    return whole[at], whole[at + 1 :]
+
+
 def hello(message: Hello) -> bytes:
     return frame(Kind.HELLO, msgspec.json.encode(message))
 

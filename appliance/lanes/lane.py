@@ -15,9 +15,10 @@ import ssl
 import sys
 import traceback
 from collections import deque
-from typing import Protocol
+from collections.abc import Callable
+from typing import ClassVar, Protocol
 
-from appliance.lanes.frames import FrameReader, ProtocolError
+from appliance.lanes.frames import Address, FrameReader, ProtocolError, parse
 from appliance.lanes.link import Role
 from appliance.loop import READ, Loop, Timer, mask
 
@@ -51,6 +52,9 @@ class Owner(Protocol):
 
 class Lane:
     """Begins with a TCP connection (perhaps still in progress); `lane_lost` is called exactly once, at its end."""
+
+    tap: ClassVar[Callable[[Lane, bool, int, bytes], None] | None] = None
+    """While somebody captures: told of every frame of every lane, whether it is sent, its kind and body."""
 
     def __init__(
         self,
@@ -103,6 +107,8 @@ class Lane:
 
         A patient frame waits `PATIENCE_S` for company, because alone it costs more in headers than in itself.
         """
+        if Lane.tap is not None:
+            Lane.tap(self, True, *parse(frame))
         self._out.append(frame)
         self.backlog += len(frame)
         if self._flushing:
@@ -134,6 +140,11 @@ class Lane:
             self._loop.modify(self._fd, mask(not paused, self.blocked))
             if not paused:
                 self._loop.at_end(self._read)
+
+    @property
+    def ends(self) -> tuple[Address, Address]:
+        """This box's end of the connection and the other one. OSError when it is broken."""
+        return self._socket.getsockname()[:2], self._socket.getpeername()[:2]
 
     @property
     def _socket(self) -> socket.socket:
@@ -219,6 +230,8 @@ class Lane:
                 self.bytes_in += count
                 self.heard = self._loop.now
                 for kind, body in reader.received(count):
+                    if Lane.tap is not None:
+                        Lane.tap(self, False, kind, body)
                     self.owner.lane_frame(self, kind, body)
                     if self.closed:
                         return

@@ -11,6 +11,8 @@ ALL_PROTOCOLS: Final = 3
 INCOMING: Final = frozenset({0, 1, 2, 3})  # to this machine, broadcast, multicast, to somebody else
 _SO_ATTACH_FILTER: Final = 26
 _SO_RCVBUFFORCE: Final = 33
+_SO_TIMESTAMPNS: Final = 35
+_TIMESPEC: Final = struct.Struct("@ll")
 _SOL_PACKET, _STATISTICS = 263, 6
 
 
@@ -20,13 +22,14 @@ class Tap:
     Raises OSError: EPERM without CAP_NET_RAW, ENODEV when there is no such interface.
     """
 
-    def __init__(self, interface: str, program: bytes, *, queue: int) -> None:
-        """queue: bytes of packets that may wait in the kernel."""
+    def __init__(self, interface: str, program: bytes, *, queue: int, stamped: bool = False) -> None:
+        """queue: bytes of packets that may wait in the kernel. stamped: `receive` says when each came."""
         self.interface = interface
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)  # of no protocol: it is deaf yet
         try:
             self._socket.setblocking(False)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, queue)
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, stamped)
             self.narrow(program)
             self._socket.bind((interface, ALL_PROTOCOLS))
         except BaseException:
@@ -47,10 +50,14 @@ class Tap:
         """Length of the next packet, cut to the buffer. BlockingIOError when none waits."""
         return self._socket.recv_into(buffer)
 
-    def receive(self, limit: int) -> tuple[bytes, bool]:
-        """The next packet, cut at `limit`, and whether it came in here. BlockingIOError when none waits."""
-        packet, address = self._socket.recvfrom(limit)
-        return packet, address[2] in INCOMING
+    def receive(self, limit: int) -> tuple[bytes, bool, float]:
+        """The next packet, cut at `limit`, whether it came in here, and when (seconds since 1970).
+
+        Only where `stamped`. BlockingIOError when none waits.
+        """
+        packet, notes, _, address = self._socket.recvmsg(limit, socket.CMSG_SPACE(_TIMESPEC.size))
+        seconds, nanoseconds = _TIMESPEC.unpack_from(notes[0][2])
+        return packet, address[2] in INCOMING, seconds + nanoseconds / 1e9
 
     def dropped(self) -> int:
         """Packets that came too fast for their reader, since the last call."""
