@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from appliance.flows.flow import Flow
+from appliance.lanes.attachment import Attachment
+from appliance.lanes.lane import Lane
 from appliance.lanes.link import Role
+from appliance.lanes.path import PathLanes
+from appliance.lanes.watch import Health
 from appliance.peer import Peer
 
 _OF_LATE_S = 1.0
@@ -14,16 +18,8 @@ _OF_LATE_S = 1.0
 def describe(peer: Peer) -> dict[str, Any]:
     """The peer as `branchline peers` shows it; `since` is in the loop's time, rates in bytes."""
     attachment = peer.attachment
-    lanes = [
-        {
-            "name": role.name.lower(),
-            "remote": lane.remote,
-            "bytes_in": lane.bytes_in,
-            "bytes_out": lane.bytes_out,
-            "backlog": lane.backlog,
-        }
-        for role, lane in sorted(attachment.lanes.items())
-    ]
+    carrying = [lane for _, lane in sorted(attachment.lanes.items())]
+    lanes = [*carrying, *attachment.standby()]
     hello = attachment.hello
     return {
         "id": peer.id,
@@ -31,7 +27,9 @@ def describe(peer: Peer) -> dict[str, Any]:
         "reason": attachment.reason if attachment.state != "up" else "",
         "since": attachment.since,
         "rtt_s": attachment.rtt,
-        "lanes": lanes,
+        "paths": [_describe_path(attachment, path) for path in attachment.paths.values()],
+        "switches": attachment.switches,
+        "lanes": [_describe_lane(lane, carries=lane in carrying) for lane in lanes],
         "prefixes": [str(prefix) for prefix in peer.config.prefixes],
         "announced": hello.prefixes if hello else [],
         "version": attachment.link.peer_version,
@@ -42,8 +40,36 @@ def describe(peer: Peer) -> dict[str, Any]:
         "bad_blocks": peer.bad_blocks,
         "lan_in": peer.finished["lan_in"] + sum(flow.lan_in for flow in peer.flows.values()),
         "lan_out": peer.finished["lan_out"] + sum(flow.lan_out for flow in peer.flows.values()),
-        "wan_in": attachment.lost_bytes[0] + sum(lane.bytes_in for lane in attachment.lanes.values()),
-        "wan_out": attachment.lost_bytes[1] + sum(lane.bytes_out for lane in attachment.lanes.values()),
+        "wan_in": attachment.lost_bytes[0] + sum(lane.bytes_in for lane in lanes),
+        "wan_out": attachment.lost_bytes[1] + sum(lane.bytes_out for lane in lanes),
+    }
+
+
+def _describe_path(attachment: Attachment, path: PathLanes) -> dict[str, Any]:
+    watch, config = attachment.choice.paths[path.name], path.config
+    return {
+        "name": path.name,
+        "state": str(watch.health),
+        "used": path.name == attachment.choice.used,
+        "reason": path.reason if watch.health is not Health.UP else "",
+        "remote": next((lane.remote for lane in path.lanes.values()), ""),
+        "rtt_s": watch.rtt,
+        "cost": config.cost,
+        "rate": int(config.rate),
+        "metered": config.metered,
+        "underlay": config.underlay,
+    }
+
+
+def _describe_lane(lane: Lane, *, carries: bool) -> dict[str, Any]:
+    return {
+        "name": lane.role.name.lower() if lane.role is not None else "",
+        "path": lane.path,
+        "carries": carries,
+        "remote": lane.remote,
+        "bytes_in": lane.bytes_in,
+        "bytes_out": lane.bytes_out,
+        "backlog": lane.backlog,
     }
 
 

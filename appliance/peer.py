@@ -41,6 +41,7 @@ ACK_ALONG = 8  # or for so many frames; then the next message takes it along
 EXPRESS_HELD = 8 << 20  # bytes of unacknowledged messages at which flows take the bulk session instead
 YOUNG_S = 0.25  # a flow that has just been opened; later ones are somebody's conversation
 FAR_S = 0.002  # a round trip beside which compressing a message well takes no time
+LITTLE = 64 << 10  # bytes that are rather sent twice than waited for
 MOST_HELD = 4 * EXPRESS_HELD  # bytes of messages that a peer may leave unacknowledged
 MOST_HELD_FRAMES = 200_000
 MOST_BAD_BLOCKS = (
@@ -109,9 +110,8 @@ class Peer:
         self.flows: dict[int, Flow] = {}
         self.finished = {"flows": 0, "aborted": 0, "lan_in": 0, "lan_out": 0}
         self.bad_blocks = 0
-        dial = tuple((str(end.host), end.port) for path in config.paths for end in path.dial)
-        link = Link(box.id, box.incarnation, self.id, bool(dial))
-        self.attachment = Attachment(box.loop, link, self, dial, context, box.heartbeat)
+        link = Link(box.id, box.incarnation, self.id, config.dials)
+        self.attachment = Attachment(box.loop, link, self, config.paths, context, box.heartbeat)
         self._caches: dict[int, dedupe.Cache] = {}
         self.configure(config, domains)
         self._agreed: frozenset[int] = frozenset()  # domains that both boxes have
@@ -123,7 +123,7 @@ class Peer:
         self._blocks = BulkReceiver(self)
         self._sounding = Sounding(box.loop.clock)
         self._crowd = Crowd()
-        self._next_stream = 0 if dial else 1
+        self._next_stream = 0 if config.dials else 1
         self._opened_by_peer = -1
         self._bad_in_a_row = 0
         self._credit = FIRST_CREDIT
@@ -131,6 +131,8 @@ class Peer:
 
     def configure(self, config: PeerConfig, domains: frozenset[int]) -> None:
         """Takes over what may change while flows go on. A new cache domain is used from the next association on."""
+        if config.paths != self.config.paths:
+            self.attachment.configure(config.paths)
         self.config = config
         for domain in sorted({0, *domains} - self._caches.keys()):
             if len(self._caches) < MOST_DOMAINS:
@@ -139,11 +141,14 @@ class Peer:
 
     def _classify(self) -> None:
         """Tells the kernel what it is that each lane carries."""
-        rate = min((round(path.rate * PART) for path in self.config.paths), default=0)
-        number = self.box.number(self.id)
-        for role, lane in self.attachment.lanes.items():
-            traffic = Class.EXPRESS if role is Role.EXPRESS else Class.BULK
-            lane.shape(priority(number, traffic), rate)
+        for lane in (*self.attachment.lanes.values(), *self.attachment.standby()):
+            self.greeted(lane)
+
+    def greeted(self, lane: Lane) -> None:
+        """A lane is there; what it will carry is known."""
+        path = self.config.path(lane.path)
+        traffic = Class.EXPRESS if lane.role is Role.EXPRESS else Class.BULK
+        lane.shape(priority(self.box.number(self.id), traffic), round(path.rate * PART) if path else 0)
 
     def take_cache(self, domain: int, cache: dedupe.Cache) -> bool:
         """A cache in place of the one that is used; False while flows would be broken off by that."""
@@ -157,7 +162,7 @@ class Peer:
     @property
     def path(self) -> str:
         """Name of the path that carries the peer's sessions."""
-        return str(self.config.paths[0].name) if self.config.paths else "wan"
+        return self.attachment.choice.used or "wan"
 
     def sound(self) -> list[float]:
         """Depths of the queue towards the peer that it has told since the last call, in seconds; asks for the next."""
@@ -268,15 +273,14 @@ class Peer:
 
     # What the lanes tell.
 
-    def greeting(self, role: Role) -> Hello:
+    def greeting(self) -> Hello:
         return Hello(
             version=0,
             oldest=0,
             box="",
             incarnation=0,
             association=[],
-            role=int(role),
-            received=self._received[role].arrived,
+            role=0,
             prefixes=[str(prefix) for prefix in self.box.prefixes],
             offers={str(domain): cache.offer() for domain, cache in self._caches.items()},
             credit=FIRST_CREDIT,
@@ -296,11 +300,22 @@ class Peer:
             raise ProtocolError("the peer offers no chunk cache for domain 0")
         self.box.prepare([self._caches[domain] for domain in sorted(self._agreed)])
 
+    def arrived(self, role: Role) -> int:
+        """Session frames that have arrived, which is where the peer goes on over another lane."""
+        return self._received[role].arrived
+
     def resume(self, role: Role, received: int) -> list[bytes]:
-        self.loop.at_end(self._classify)  # the session has another lane then
         sender = self._express if role is Role.EXPRESS else self._bulk.session
         # The last acknowledgement may have been lost with its lane.
         return [*sender.resume(received), frames.ack(self._received[role].announce())]
+
+    def little(self, role: Role) -> tuple[int, list[bytes]] | None:
+        """The number of the first frame that is not acknowledged, and all from there on, if they are not many bytes."""
+        sender = self._express if role is Role.EXPRESS else self._bulk.session
+        if sender.held_bytes > LITTLE:
+            return None
+        received = self._received[role]
+        return sender.acknowledged, [*sender.resume(sender.acknowledged), frames.ack(received.announce())]
 
     def end(self, reason: str) -> None:
         self.worker.drain()  # a block in the codec's hands belongs to the old logs
@@ -318,18 +333,22 @@ class Peer:
         text = f"peer {self.id} is {state}" + (f": {reason}" if reason else "")
         evidence = {"flows": len(self.flows), "rtt_s": self.rtt}
         self.box.emit(f"peer.{state}", severity, self.id, text, evidence)
-        if self._expiry is not None:
+        if state == "up" and self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
-        if state != "up":
+        if state != "up" and self._expiry is None:
             hold = float(self.box.limits.stream_hold)
             self._expiry = self.loop.call_later(
-                hold, lambda: self.attachment.expire(f"no lane for {hold:.0f} s")
+                hold, lambda: self._expire(f"it did not come back within {hold:.0f} s")
             )
         self.box.peer_changed(self)
 
-    def warn(self, kind: str, text: str, evidence: dict[str, object]) -> None:
-        self.box.emit(kind, "warning", self.id, f"peer {self.id}: {text}", evidence)
+    def _expire(self, reason: str) -> None:
+        self._expiry = None
+        self.attachment.expire(reason)
+
+    def tell(self, kind: str, severity: Severity, text: str, evidence: dict[str, object]) -> None:
+        self.box.emit(kind, severity, self.id, f"peer {self.id}: {text}", evidence)
 
     def drained(self) -> None:
         self._bulk.pump()
@@ -513,7 +532,7 @@ class Peer:
 
     def bulk_violation(self, reason: str) -> None:
         """A frame that had waited for its turn was refused: it cannot be asked for again."""
-        self.warn("lane.protocol", f"association ended: {reason}", {})
+        self.tell("lane.protocol", "warning", f"association ended: {reason}", {})
         self.attachment.restart(f"protocol: {reason}")
 
     def bad_block(self, reason: str) -> None:

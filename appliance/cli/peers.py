@@ -33,6 +33,8 @@ def peers(peer: str | None, socket_path: Path, as_json: bool) -> None:
     for entry in answer:
         for line in lines(entry):
             console.print(line, soft_wrap=True)
+        if entry.get("paths"):
+            console.print(paths(entry["paths"]))
         if entry.get("lanes"):
             console.print(lanes(entry["lanes"]))
         console.print()
@@ -52,6 +54,7 @@ def lines(peer: Mapping[str, Any]) -> list[Any]:
         "announces": " ".join(peer.get("announced", ())),
         "policy": f"{peer.get('underlay', '')} underlay, on failure {peer.get('on_failure', '')}",
         "flows": _flows(peer),
+        "switches": str(peer.get("switches") or ""),
         "LAN": f"{tables.size(peer.get('lan_in'))} in, {tables.size(peer.get('lan_out'))} out",
         "WAN": f"{tables.size(peer.get('wan_in'))} in, {tables.size(peer.get('wan_out'))} out",
         "reduction": tables.percent(peer.get("reduction")),
@@ -63,14 +66,41 @@ def lines(peer: Mapping[str, Any]) -> list[Any]:
     return [head, *(f"  {name:<12}{fact}" for name, fact in facts.items() if fact.strip(" ,inout"))]
 
 
+def paths(described: list[Mapping[str, Any]]) -> Any:
+    """A line for each path."""
+    from appliance.cli import tables
+    from appliance.config.units import show_rate
+
+    made = tables.table(
+        "  path", "state", "use", "RTT", "cost", "rate", "remote", right=("RTT", "cost", "rate")
+    )
+    for path in described:
+        use = "in use" if path.get("used") else "metered standby" if path.get("metered") else "standby"
+        why = f": {path['reason']}" if path.get("reason") else ""
+        made.add_row(
+            f"  {path.get('name', '')}",
+            tables.state(path).append(why),
+            use,
+            tables.duration(path.get("rtt_s")),
+            str(path.get("cost", "")),
+            show_rate(path["rate"]) if path.get("rate") else "",
+            _remote(path.get("remote")),
+        )
+    return made
+
+
 def lanes(described: list[Mapping[str, Any]]) -> Any:
     """A line for each lane."""
     from appliance.cli import tables
 
-    made = tables.table("  lane", "remote", "in", "out", "waiting", right=("in", "out", "waiting"))
+    made = tables.table(
+        "  lane", "path", "use", "remote", "in", "out", "waiting", right=("in", "out", "waiting")
+    )
     for lane in described:
         made.add_row(
             f"  {lane.get('name', '')}",
+            str(lane.get("path", "")),
+            "carries" if lane.get("carries") else "standby",
             _remote(lane.get("remote")),
             tables.size(lane.get("bytes_in")),
             tables.size(lane.get("bytes_out")),

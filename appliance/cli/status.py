@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +78,14 @@ def peers(described: list[Mapping[str, Any]]) -> Any:
     """A line for each peer."""
     from appliance.cli import tables
 
-    numbers = ("for", "lanes", "RTT", "flows", "LAN", "WAN", "saved")
+    numbers = ("for", "paths", "RTT", "flows", "LAN", "WAN", "saved")
     made = tables.table("peer", "state", *numbers, "prefixes", right=numbers)
     for peer in described:
         made.add_row(
             str(peer.get("id", "")),
             tables.state(peer),
             tables.ago(peer.get("since")),
-            str(len(peer.get("lanes", ()))),
+            _paths(peer.get("paths", ())),
             tables.duration(peer.get("rtt_s")),
             str(peer.get("streams", "")),
             tables.size(tables.both(peer.get("lan_in"), peer.get("lan_out"))),
@@ -94,6 +94,12 @@ def peers(described: list[Mapping[str, Any]]) -> Any:
             "\n".join(peer.get("prefixes", ())),
         )
     return made
+
+
+def _paths(described: Iterable[Mapping[str, Any]]) -> str:
+    """How many are up, of how many."""
+    states = [path.get("state") for path in described]
+    return f"{states.count('up') + states.count('held')}/{len(states)}" if states else ""
 
 
 def _count(value: object) -> str:

@@ -13,7 +13,16 @@ from rich.text import Text
 from appliance.config.units import show_duration, show_size
 
 _WIDTH = 10_000  # characters; wider than any table
-_COLOURS = {"up": "green", "down": "red", "refused": "red", "connecting": "yellow", "bypassed": "yellow"}
+_COLOURS = {
+    "up": "green",
+    "down": "red",
+    "path_down": "red",
+    "silent": "red",
+    "refused": "red",
+    "held": "yellow",
+    "connecting": "yellow",
+    "bypassed": "yellow",
+}
 
 
 def console() -> Console:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from appliance.config.schema import Config
+from appliance.config.schema import Config, Peer
 
 _FIXED = ("id", "key", "state_dir", "run_dir")
-_REPLACING = {"key", "paths", "cache"}
+_REPLACING = {"key", "dials", "cache"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def difference(old: Config, new: Config) -> Change:
     """What leads from `old` to `new`."""
     before = {peer.id: peer for peer in old.peers}
     after = {peer.id: peer for peer in new.peers}
-    changed = {name: _fields(before[name], after[name]) for name in before.keys() & after.keys()}
+    changed = {name: _peer_fields(before[name], after[name]) for name in before.keys() & after.keys()}
     places_before = {rule.name: (at, rule) for at, rule in enumerate(old.rules)}
     places_after = {rule.name: (at, rule) for at, rule in enumerate(new.rules)}
     return Change(
@@ -90,6 +90,11 @@ def difference(old: Config, new: Config) -> Change:
             if places_before.get(name) != places_after.get(name)
         ),
     )
+
+
+def _peer_fields(old: Peer, new: Peer) -> frozenset[str]:
+    """With `dials` where the boxes change places: then the streams' numbers, and so the peer, are others."""
+    return _fields(old, new) | ({"dials"} if old.dials != new.dials else set())
 
 
 def _fields(old: Any, new: Any) -> frozenset[str]:

@@ -55,12 +55,13 @@ class Box(_Section, frozen=True):
     heartbeat: Annotated[
         Duration,
         _is(
-            "Time between heartbeats on an idle lane. A peer that is silent for three of them is down.",
+            "Time between probes of the path in use. Three that are not answered make it down; a peer whose host "
+            "answers and whose data plane says nothing for ten is passed by.",
             unit="seconds",
             at_least=0.05,
             at_most=5,
         ),
-    ] = Duration(0.25)
+    ] = Duration(0.1)
     state_dir: Annotated[
         str, _is("Directory for what outlives a restart: event log, bypass state, chunk caches.")
     ] = "/var/lib/branchline"

@@ -205,5 +205,5 @@ def reason(number: int) -> Reason:
 
 
 def of_peer(state: str) -> int:
-    """The number for a peer whose `state` (see `appliance.lanes.attachment`) is not "up"."""
-    return PEER_SILENT if state == "silent" else PEER_DOWN
+    """The number for a peer whose `state` (see `appliance.lanes.standing`) is not "up"."""
+    return {"silent": PEER_SILENT, "path_down": PATH_DOWN}.get(state, PEER_DOWN)

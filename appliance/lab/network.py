@@ -25,8 +25,9 @@ class Lab:
     """client – branch – wan – dc – server, each a network namespace, IPv4 and IPv6 routed through.
 
     rate in bytes/s (None = unlimited), rtt, jitter and buffer in seconds, loss and reorder as fractions 0..1:
-    see WanProfile. prefix: start of the namespaces' names. congestion: congestion control algorithms by
-    preference; the first that the kernel lets a namespace use becomes every host's default.
+    see WanProfile. second: another WAN between the boxes; `wans` has both. prefix: start of the namespaces'
+    names. congestion: congestion control algorithms by preference; the first that the kernel lets a namespace
+    use becomes every host's default.
 
     Use it as a context manager. It is taken down at the end of the block, after an exception, Ctrl-C, SIGTERM or
     the end of the terminal (SIGHUP); what a `kill -9` leaves behind is removed when the next lab with that prefix
@@ -44,6 +45,7 @@ class Lab:
         buffer: float = 0.08,
         prefix: str | None = None,
         congestion: tuple[str, ...] = CONGESTION,
+        second: WanProfile | None = None,
     ) -> None:
         self.profile = WanProfile(
             rate=rate, rtt=rtt, jitter=jitter, loss=loss, reorder=reorder, buffer=buffer
@@ -51,14 +53,20 @@ class Lab:
         self.prefix = prefix or leftovers.PREFIX
         self.name = leftovers.new_name(self.prefix)
         self.hosts = {
-            name: Host(name, self.name.of_host(name), *topology.PRIMARY[name]) for name in topology.HOSTS
+            name: Host(name, self.name.of_host(name), *topology.PRIMARY[name])
+            for name in (*topology.HOSTS, *(("wan2",) if second is not None else ()))
         }
         self.client = self.hosts["client"]
         self.branch = self.hosts["branch"]
         self.wan_host = self.hosts["wan"]
         self.dc = self.hosts["dc"]
         self.server = self.hosts["server"]
-        self.wan = Wan(self.wan_host, self.branch, self.dc)
+        self.wan = Wan(self.wan_host, self.branch, self.dc, "wan0")
+        self.wans = [self.wan]
+        self._profiles = [self.profile]
+        if second is not None:
+            self.wans.append(Wan(self.hosts["wan2"], self.branch, self.dc, "wan1"))
+            self._profiles.append(second)
         self.congestion = ""
         self._preferred = congestion
         self._handled: list[signal.Signals] = []
@@ -102,9 +110,10 @@ class Lab:
             list(pool.map(self._prepare, self.hosts.values()))
             makers = {link.maker.host for link in topology.LINKS}
             list(pool.map(lambda host: ip_batch(names[host], topology.links_made_in(host, names)), makers))
-            list(pool.map(lambda host: ip_batch(names[host], topology.addresses_of(host)), names))
-        self.wan.open()
-        self.wan.apply(self.profile)
+            list(pool.map(lambda host: ip_batch(names[host], topology.addresses_of(host, names)), names))
+        for wan, profile in zip(self.wans, self._profiles, strict=True):
+            wan.open()
+            wan.apply(profile)
 
     def _prepare(self, host: Host) -> None:
         def write() -> str:
@@ -128,7 +137,8 @@ class Lab:
         try:
             self._open = False
             atexit.unregister(self.close)
-            self.wan.close()
+            for wan in self.wans:
+                wan.close()
             existing = [host.netns_name for host in self.hosts.values() if host.netns.exists()]
             try:
                 leftovers.remove(existing)

@@ -27,6 +27,20 @@ POLL = 0.02
 EAGER: tuple[Table, ...] = ({"name": "lab", "ports": ["1-65535"], "eager": True},)
 
 
+def _paths(peer: str, wans: int, rate: int, *, dials: bool) -> list[Any]:
+    """[[peers.paths]] to the peer's host, called as the lab calls its WANs."""
+    addresses = (topology.WAN_ADDRESS, topology.WAN2_ADDRESS)
+    return [
+        {
+            "name": name,
+            "rate": rate,
+            "interface": f"wan{number}",
+            "dial": [f"{address[peer][0]}:{LANE_PORT}"] if dials else [],
+        }
+        for number, (name, address) in enumerate(zip(topology.WANS, addresses, strict=True))
+    ][:wans]
+
+
 @dataclass
 class Side:
     """What a box's file says beyond the ordinary: fields added to [box], to its peer, and to [limits]."""
@@ -50,26 +64,24 @@ class Box:
         directory.mkdir(mode=0o700)
         self.identity = identity.create(directory / "box.key")
 
-    def write(self, peer: "Box", rules: Sequence[Table], side: Side, rate: int = 0) -> None:
+    def write(self, peer: "Box", rules: Sequence[Table], side: Side, rate: int = 0, wans: int = 1) -> None:
         """The configuration file; the running box is told by reload()."""
         branch = self.host.name == "branch"
-        v4, _ = topology.WAN_ADDRESS[peer.host.name]
         box = {
             "id": self.id,
             "lan": ["lan0"],
-            "wan": ["wan0"],
+            "wan": [f"wan{number}" for number in range(wans)],
             "prefixes": list(topology.PREFIXES[self.host.name]),
             "key": str(self.directory / "box.key"),
             "listen": [] if branch else [f"0.0.0.0:{LANE_PORT}", f"[::]:{LANE_PORT}"],
             "state_dir": str(self.directory / "state"),
             "run_dir": str(self.run_dir),
         }
-        path: dict[str, Any] = {"name": "wan", "rate": rate, "dial": [f"{v4}:{LANE_PORT}"] if branch else []}
         other = {
             "id": peer.id,
             "key": peer.identity.public,
             "prefixes": list(topology.PREFIXES[peer.host.name]),
-            "paths": [path],
+            "paths": _paths(peer.host.name, wans, rate, dials=branch),
         }
         tables: dict[str, Table | Sequence[Table]] = {
             "box": box | side.box,
@@ -196,8 +208,8 @@ class Pair:
         self.directory = self._workspace.path
         self.branch = Box(lab.branch, "branch-1", self.directory / "branch")
         self.dc = Box(lab.dc, "dc", self.directory / "dc")
-        self.branch.write(self.dc, rules, branch or Side(), rate)
-        self.dc.write(self.branch, rules, dc or Side(), rate)
+        self.branch.write(self.dc, rules, branch or Side(), rate, len(lab.wans))
+        self.dc.write(self.branch, rules, dc or Side(), rate, len(lab.wans))
 
     def __enter__(self) -> Self:
         try:

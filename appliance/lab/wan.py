@@ -29,13 +29,15 @@ class WanBytes(NamedTuple):
 class Wan:
     """The link between the two boxes. Change it at any time with set(), cut() and restore()."""
 
-    def __init__(self, host: Host, branch: Host, dc: Host) -> None:
+    def __init__(self, host: Host, branch: Host, dc: Host, interface: str) -> None:
+        """`host` is the WAN's namespace, `interface` the name that both boxes give their end of the link."""
         self.profile = WanProfile()
         self.is_cut = False
         self.netem = False
         self._lossy = False
         self._host = host
         self._ends = (branch, dc)
+        self._interface = interface
         self._counters = -1
         self._delayer: subprocess.Popen[str] | None = None
 
@@ -68,7 +70,8 @@ class Wan:
         """Make the link this. Packets already held back keep the time they were given."""
         if profile.per_packet != self.profile.per_packet:
             for host in (self._host, *self._ends):
-                ip_batch(host.netns_name, topology.segmentation(host.name, profile.per_packet))
+                names = emulation.INTERFACES if host is self._host else (self._interface,)
+                ip_batch(host.netns_name, topology.segmentation(names, profile.per_packet))
         for interface in emulation.INTERFACES:
             shape = emulation.netem if self.netem else emulation.tbf
             self._tool(["tc", *shape(interface, profile)])

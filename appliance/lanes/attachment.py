@@ -1,32 +1,37 @@
-"""The lanes of one peer: dialling, greeting, heartbeats, and which session each carries.
+"""How a peer's sessions come to their lanes: greeting, attaching, heartbeats, and the move to another path.
 
-A peer is up while both of its sessions have a lane and something was heard of it lately. Losing a lane loses
-nothing: the next one goes on where the peer stopped (see `session`).
+Every path has a lane for each session, greeted and idle; those of one path carry the sessions. Losing a lane
+loses nothing: the session goes on over the next one where the peer stopped (see `session`). A lane carries its
+session once; when the session has left, the lane is closed, and another takes its place.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
-import socket
+import math
 import ssl
 from typing import Protocol
 
+from appliance.config.schema import Path as PathConfig
+from appliance.config.values import Name
+from appliance.events import Severity
 from appliance.lanes import frames, sounding
-from appliance.lanes.frames import MAX_FRAME, OLDEST_VERSION, VERSION, Address, Hello, Kind, ProtocolError
-from appliance.lanes.lane import KEY_REFUSED, Lane
+from appliance.lanes.choice import Changed, Choice, Probe, Redial, Use
+from appliance.lanes.frames import MAX_FRAME, OLDEST_VERSION, VERSION, Hello, Kind, ProtocolError
+from appliance.lanes.lane import Lane
 from appliance.lanes.link import Link, Outcome, Role
+from appliance.lanes.path import ANSWERS, FIRST_RETRY_S, PathLanes
+from appliance.lanes.standing import Standing, State
+from appliance.lanes.watch import Health, PathWatch
 from appliance.loop import Loop, Timer
 
-FIRST_RETRY_S = 0.2
-LAST_RETRY_S = 5.0
 GREETING_S = 5.0
-LOST_HEARTBEATS = 16  # a lane that was silent for so long is given up: a NAT may have forgotten it
 STRANGE_LANES = 8  # of one peer that have not said HELLO
+MOST_PATHS = 16  # of one peer
 MOST_BACKLOG = 1 << 20  # bytes at which a peer that does not read gets no answer to its PINGs
 VIOLATIONS = 3  # of the protocol in one association that end it
-SILENT_HEARTBEATS = 3
+BULK_PING_S = 1.0  # a lane whose connection has been forgotten on the way is found by asking,
+LOST_HEARTBEATS = 40  # and given up after so many, when other lanes of the peer answer and it does not
+FORGOTTEN_S = 150.0  # a lane that stands by is given up by the dialled box after so long without a word
 FEATURES = ["lz4", "zstd", "resume", sounding.FEATURE]
 _TOKEN = 0x3FFF_FFFF_FFFF
 
@@ -34,11 +39,17 @@ _TOKEN = 0x3FFF_FFFF_FFFF
 class Sessions(Protocol):
     """The peer, as its lanes see it."""
 
-    def greeting(self, role: Role) -> Hello: ...
+    def greeting(self) -> Hello: ...
+
+    def greeted(self, lane: Lane) -> None: ...
 
     def begin(self, hello: Hello) -> None: ...
 
+    def arrived(self, role: Role) -> int: ...
+
     def resume(self, role: Role, received: int) -> list[bytes]: ...
+
+    def little(self, role: Role) -> tuple[int, list[bytes]] | None: ...
 
     def end(self, reason: str) -> None: ...
 
@@ -48,7 +59,7 @@ class Sessions(Protocol):
 
     def changed(self, state: str, reason: str) -> None: ...
 
-    def warn(self, kind: str, text: str, evidence: dict[str, object]) -> None: ...
+    def tell(self, kind: str, severity: Severity, text: str, evidence: dict[str, object]) -> None: ...
 
     def progress(self) -> int: ...
 
@@ -56,70 +67,109 @@ class Sessions(Protocol):
 
 
 class Attachment:
-    """Keeps one express and one bulk lane to a peer; dials when `dial` has endpoints, else waits for the peer."""
+    """Keeps lanes to a peer on every path; dials when `paths` has endpoints, else waits for the peer."""
 
     def __init__(
         self,
         loop: Loop,
         link: Link,
         sessions: Sessions,
-        dial: tuple[Address, ...],
+        paths: tuple[PathConfig, ...],
         context: ssl.SSLContext,
         heartbeat: float,
     ) -> None:
         self.link = link
-        self.lanes: dict[Role, Lane] = {}
-        self.state = "connecting"
+        self.lanes: dict[Role, Lane] = {}  # that carry the sessions
+        self.paths: dict[str, PathLanes] = {}
+        self.choice = Choice(heartbeat, decides=link.dialler)
+        self.state = State.CONNECTING
         self.reason = "no lane has been opened yet"
         self.since = loop.now
-        self.rtt = 0.0
         self.hello: Hello | None = None
         self.lost_bytes = [0, 0]  # in and out, of lanes that are gone
+        self.switches = 0  # from one path to another
+        self._over = ""  # the path that people were told of last
         self._loop = loop
         self._sessions = sessions
-        self._dial = dial
         self._context = context
-        self.heartbeat = heartbeat
-        self._greeted: dict[Lane, Timer] = {}
-        self._dialled: dict[Lane, Role] = {}
-        self._retry: dict[Role, float] = dict.fromkeys(Role, FIRST_RETRY_S)
-        self._retry_timers: dict[Role, Timer] = {}
-        self._paths = dict.fromkeys(Role, 0)
-        self._beat_due = loop.now
+        self._standing = Standing()
+        self._asked: dict[Role, tuple[Lane, int]] = {}  # the lane and turn of an ATTACH that is not answered
+        self._turns = dict.fromkeys(Role, 0)
+        self._skip = dict.fromkeys(Role, 0)  # session frames that come once more
+        self._greeting_timers: dict[Lane, Timer] = {}
+        self._last_heard = -math.inf
         self._violations = (0, -1)  # how many at this point of the association's progress
-        self._refusals = 0  # endpoints in a row that answered and refused
         self._unreachable = False  # and said so
-        self._beats = 0
-        self._tick: Timer | None = None
+        self._timer: Timer | None = None
+        self._due = math.inf
+        self._judging = False
         self._closed = False
+        for config in paths:
+            self._add_path(config, configured=True)
 
     @property
     def up(self) -> bool:
-        return self.state == "up"
+        return self.state is State.UP
+
+    @property
+    def rtt(self) -> float:
+        """Of the path in use, seconds; 0 while it is not known."""
+        used = self.choice.paths.get(self.choice.used)
+        return used.rtt if used is not None else 0.0
+
+    @property
+    def heartbeat(self) -> float:
+        return self.choice.interval
+
+    @heartbeat.setter
+    def heartbeat(self, seconds: float) -> None:
+        self.choice.interval = seconds
 
     def start(self) -> None:
-        self._beat_due = self._loop.clock() + self.heartbeat
-        self._tick = self._loop.call_later(self.heartbeat, self._beat)
-        if self._dial:
-            for role in Role:
-                self._open(role)
+        for path in self.paths.values():
+            path.start()
+        self._beat()
 
     def close(self, reason: str) -> None:
         """Says BYE on every lane and stops dialling."""
         self._closed = True
-        if self._tick:
-            self._tick.cancel()
-        for timer in self._retry_timers.values():
-            timer.cancel()
-        for lane in self.lanes.values():
-            lane.send(frames.bye(reason))
+        if self._timer:
+            self._timer.cancel()
+        for path in self.paths.values():
+            path.close()
+            for lane in path.lanes.values():
+                lane.send(frames.bye(reason))
         self._drop_all(reason)
+
+    def configure(self, paths: tuple[PathConfig, ...]) -> None:
+        """Takes over what has changed of the paths; the sessions leave one that is gone as if it had failed."""
+        names = {str(config.name) for config in paths}
+        for path in [path for path in self.paths.values() if path.configured and path.name not in names]:
+            if self.link.dialler:
+                self._remove_path(path, "the path is no longer configured")
+            else:
+                path.config, path.configured = PathConfig(name=path.config.name), False
+        for config in paths:
+            if str(config.name) not in self.paths:
+                self._add_path(config, configured=True).start()
+                continue
+            path = self.paths[str(config.name)]
+            before, path.config, path.configured = path.config, config, True
+            watch = self.choice.paths[path.name]
+            watch.cost, watch.metered = config.cost, config.metered
+            if (before.dial, before.interface, before.source) != (
+                config.dial,
+                config.interface,
+                config.source,
+            ):
+                path.redial()
+        self._judge_soon()
 
     def adopt(self, lane: Lane) -> None:
         """An accepted lane whose key is this peer's; its HELLO is due."""
-        if self._closed or self._dial:
-            reason = "this box dials that peer; leave `dial` empty on one side" if self._dial else "closing"
-            lane.send(frames.bye(reason))
+        if self._closed or self.link.dialler:
+            reason = "this box dials that peer; one box dials, the other does not"
+            lane.send(frames.bye("closing" if self._closed else reason))
             lane.close(reason, tell=False)
             return
         lane.owner = self
@@ -130,17 +180,42 @@ class Attachment:
         if lane is not None:
             lane.send(frame)
 
+    def standby(self) -> list[Lane]:
+        """Lanes that are greeted and carry nothing."""
+        carrying = set(self.lanes.values())
+        return [lane for path in self.paths.values() for lane in path.lanes.values() if lane not in carrying]
+
+    # Paths.
+
+    def _add_path(self, config: PathConfig, *, configured: bool) -> PathLanes:
+        path = PathLanes(self._loop, config, self, self._context, configured=configured)
+        self.paths[path.name] = path
+        self.choice.paths[path.name] = PathWatch(config.cost, metered=config.metered)
+        return path
+
+    def _remove_path(self, path: PathLanes, reason: str) -> None:
+        path.close()
+        self._drop(list(path.all()), reason)
+        del self.paths[path.name], self.choice.paths[path.name]
+
     # What the lanes tell.
 
     def lane_secure(self, lane: Lane) -> None:
-        role = self._dialled[lane]
-        lane.send(frames.hello(self._greeting(role)))
+        assert lane.role is not None
+        lane.send(frames.hello(self._greeting(lane)))
         self._expect_hello(lane)
 
     def lane_frame(self, lane: Lane, kind: int, body: bytes) -> None:
-        if lane.role is None:
+        if not lane.greeted:
             self._greet(lane, kind, body)
-        elif kind >= frames.FIRST_SESSION_KIND or kind == Kind.ACK:
+            return
+        assert lane.role is not None
+        if kind >= frames.FIRST_SESSION_KIND or kind == Kind.ACK:
+            if self.lanes.get(lane.role) is not lane:
+                raise ProtocolError(f"{Kind(kind).name} on a lane that carries no session")
+            if self._skip[lane.role] and kind != Kind.ACK:
+                self._skip[lane.role] -= 1  # it arrived over the lane before
+                return
             self._sessions.take(lane.role, kind, body)
         elif kind == Kind.PING:
             token = frames.read_numbers(body, 1)[0]
@@ -150,18 +225,21 @@ class Attachment:
             self._ponged(lane, frames.read_numbers(body, 1)[0])
         elif kind in (Kind.SOUND, Kind.DEPTH):
             self._sessions.sounded(lane, kind, body)
+        elif kind == Kind.ATTACH:
+            self._attached(lane, lane.role, *frames.read_numbers(body, 3))
         elif kind == Kind.BYE:
+            self._standing.refused = True
             lane.close(f"the peer said: {body.decode(errors='replace')}")
         else:
             raise ProtocolError(f"{Kind(kind).name} in the middle of a lane")
 
     def lane_drained(self, lane: Lane) -> None:
-        if lane.role is Role.BULK:
+        if self.lanes.get(Role.BULK) is lane:
             self._sessions.drained()
 
     def lane_faulty(self, lane: Lane, reason: str) -> None:
         """The peer broke the protocol on a lane. The association may go on once; not when it stays at that point."""
-        self._sessions.warn("lane.protocol", f"lane closed: {reason}", {"remote": lane.remote})
+        self._sessions.tell("lane.protocol", "warning", f"lane closed: {reason}", {"remote": lane.remote})
         count, at = self._violations
         progress = self._sessions.progress()
         self._violations = (count + 1 if at == progress else 1, progress)
@@ -170,199 +248,325 @@ class Attachment:
             self.restart("the peer sends the same nonsense again and again")
 
     def lane_lost(self, lane: Lane, reason: str) -> None:
-        dialled = self._dialled.get(lane)
-        self._forget(lane)
-        self._judge(reason)
-        if dialled is None or self._closed:
+        self._forget(lane, reason)
+        if self._closed:
             return
-        self._not_reached(lane.error, reason, lane.remote)
-        self._retry_later(dialled)
+        if lane.greeted:
+            self._standing.refused = self._standing.refused or lane.error in ANSWERS
+        elif lane.error == 0:
+            self._standing.refused = False
+        self._explain(lane, reason)
 
-    def _not_reached(self, error: int, reason: str, remote: str) -> None:
-        if error == errno.ECONNREFUSED or reason == KEY_REFUSED:
-            self._refusals += 1
-            if self._refusals >= len(self._dial):
-                # The host answers everywhere and nobody listens: the process that held our streams is gone.
-                self.expire(f"the peer's data plane is gone: {reason}")
-        if self.state == "connecting" and not self._unreachable:
+    def _explain(self, lane: Lane, reason: str) -> None:
+        if self.state is not State.UP:
+            self.reason = reason
+        path = self.paths.get(lane.path)
+        if path is not None and path.refused and path.proved:
+            # The host answers everywhere and nobody listens: the process that held our streams is gone.
+            self._standing.refused = True
+            self.expire(f"the peer's data plane is gone: {reason}")
+        if self.state is State.CONNECTING and not self._unreachable:
             self._unreachable = True
-            evidence: dict[str, object] = {"remote": remote}
-            self._sessions.warn("peer.unreachable", f"no lane yet: {reason}; trying on", evidence)
+            evidence: dict[str, object] = {"remote": lane.remote, "path": lane.path}
+            self._sessions.tell("peer.unreachable", "warning", f"no lane yet: {reason}; trying on", evidence)
+        self._judge_soon()
 
-    def _forget(self, lane: Lane) -> None:
-        timer = self._greeted.pop(lane, None)
+    def _forget(self, lane: Lane, reason: str) -> None:
+        timer = self._greeting_timers.pop(lane, None)
         if timer is not None:
             timer.cancel()
-        self._dialled.pop(lane, None)
-        if lane.role is not None and self.lanes.get(lane.role) is lane:
-            del self.lanes[lane.role]
+        path = self.paths.get(lane.path)
+        if path is not None and path.lost(lane, reason):
+            self.choice.lanes(path.name, self._loop.now, ready=path.ready)
+            self._judge_soon()
+        if lane.role is not None:
+            if self.lanes.get(lane.role) is lane:
+                del self.lanes[lane.role]
+            if self._asked.get(lane.role, (None,))[0] is lane:
+                del self._asked[lane.role]
         self.lost_bytes[0] += lane.bytes_in
         self.lost_bytes[1] += lane.bytes_out
+        self._last_heard = max(self._last_heard, lane.heard if lane.greeted else -math.inf)
 
     # Greeting.
 
-    def _greeting(self, role: Role) -> Hello:
-        hello = self._sessions.greeting(role)
+    def _greeting(self, lane: Lane) -> Hello:
+        hello = self._sessions.greeting()
         hello.version, hello.oldest = VERSION, OLDEST_VERSION
         hello.box, hello.incarnation = self.link.box, self.link.incarnation
         hello.association, hello.begun = self.link.association, self.link.begun
-        hello.role, hello.features = int(role), FEATURES
+        hello.role, hello.path, hello.features = int(lane.role or 0), lane.path, FEATURES
         return hello
 
     def _expect_hello(self, lane: Lane) -> None:
-        if len(self._greeted) >= STRANGE_LANES:
-            next(iter(self._greeted)).close("too many lanes without a HELLO")
+        if len(self._greeting_timers) >= STRANGE_LANES:
+            next(iter(self._greeting_timers)).close("too many lanes without a HELLO")
         late = f"no HELLO within {GREETING_S:.0f} s"
-        self._greeted[lane] = self._loop.call_later(GREETING_S, lambda: lane.close(late))
+        self._greeting_timers[lane] = self._loop.call_later(GREETING_S, lambda: lane.close(late))
 
     def _greet(self, lane: Lane, kind: int, body: bytes) -> None:
         if kind == Kind.BYE:
             reason = body.decode(errors="replace")
-            self._sessions.warn("lane.refused", f"the peer refused a lane: {reason}", {"remote": lane.remote})
+            text = f"the peer refused a lane: {reason}"
+            self._sessions.tell("lane.refused", "warning", text, {"remote": lane.remote})
             lane.close(f"the peer said: {reason}")
             return
         if kind != Kind.HELLO:
             raise ProtocolError(f"the first frame is of kind {kind}, not HELLO")
         hello = frames.read_hello(body)
         verdict = self.link.on_hello(hello)
-        if verdict.outcome is Outcome.REFUSE:
-            self._sessions.warn("lane.refused", f"lane refused: {verdict.reason}", {"remote": lane.remote})
-            lane.send(frames.bye(verdict.reason))
-            lane.close(f"refused: {verdict.reason}")
+        refusal = verdict.reason if verdict.outcome is Outcome.REFUSE else ""
+        if not lane.dialler and hello.path not in self.paths and len(self.paths) >= MOST_PATHS:
+            refusal = refusal or f"path: there are {MOST_PATHS} others already"
+        if refusal:
+            text = f"lane refused: {refusal}"
+            self._sessions.tell("lane.refused", "warning", text, {"remote": lane.remote})
+            lane.send(frames.bye(refusal))
+            lane.close(f"refused: {refusal}")
             return
+        if verdict.restarted:
+            text = f"it has restarted: {verdict.reason}"
+            self._sessions.tell("peer.restarted", "warning", text, {"incarnation": hello.incarnation})
         if verdict.outcome is Outcome.RESTART:
             self.restart(verdict.reason)
             return
         self.hello = hello
         if verdict.outcome is Outcome.FRESH:
             if not self.link.dialler:
-                self._drop(list(self.lanes.values()), "a new association has begun")
+                self._drop(
+                    [old for old in self._all_lanes() if old is not lane], "a new association has begun"
+                )
+            self._turns = dict.fromkeys(Role, 0)
             try:
                 self._sessions.begin(hello)
             except ProtocolError:
-                self.link.begin_anew()  # it has not begun
+                self.restart("the association could not begin")
                 raise
-        self._attach(lane, Role(hello.role), hello)
+        self._greeted(lane, hello)
 
-    def _attach(self, lane: Lane, role: Role, hello: Hello) -> None:
+    def _greeted(self, lane: Lane, hello: Hello) -> None:
+        role = Role(hello.role)
+        timer = self._greeting_timers.pop(lane, None)
+        if timer is not None:
+            timer.cancel()
+        if not lane.dialler:
+            lane.role, lane.path = role, hello.path
+            if hello.path not in self.paths:
+                self._add_path(PathConfig(name=Name(hello.path)), configured=False)
+            lane.send(frames.hello(self._greeting(lane)))
+        lane.greeted = True
+        lane.accept_frames(MAX_FRAME)
+        self._sessions.greeted(lane)
+        path = self.paths[lane.path]
+        older = path.greeted(lane, role)
+        if older is not None and older is not self.lanes.get(role):
+            self._abandon(older, "replaced by a newer lane")
+        watch = self.choice.paths[path.name]
+        if not watch.rtt:
+            watch.sample(path.rtt)
+        self.choice.lanes(path.name, self._loop.now, ready=path.ready)
+        if self.link.dialler and self.choice.used == path.name:
+            self._ask(lane, role)
+        self._judge_soon()
+
+    # Attaching.
+
+    def _ask(self, lane: Lane, role: Role) -> None:
+        """Asks the peer to go on with a session over this lane. What was sent on the one before is as if lost."""
+        old = self.lanes.pop(role, None)
+        asked = self._asked.pop(role, None)
+        for other in (old, asked[0] if asked else None):
+            if other is not None and other is not lane:
+                self._abandon(other, "its session has moved to another lane")
+        self._turns[role] += 1
+        self._asked[role] = (lane, self._turns[role])
+        little = self._sessions.little(role)
+        first = little[0] if little is not None else None
+        lane.send(frames.attach(self._turns[role], self._sessions.arrived(role), first))
+        if little is not None:  # sending it twice is quicker than asking
+            self._carry(lane, role, little[1])
+
+    def _attached(self, lane: Lane, role: Role, turn: int, received: int, follows: int) -> None:
+        if self.link.dialler:
+            if self._asked.get(role) != (lane, turn):
+                raise ProtocolError(f"ATTACH of turn {turn}, which was not asked for")
+            del self._asked[role]
+            if self.lanes.get(role) is lane:
+                return
+        else:
+            if turn <= self._turns[role]:
+                lane.close("a later lane has taken its place")
+                return
+            self._turns[role] = turn
+            old = self.lanes.pop(role, None)
+            if old is not None and old is not lane:
+                self._abandon(old, "its session has moved to another lane")
+            arrived = self._sessions.arrived(role)
+            self._skip[role] = arrived - (follows - 1) if follows else 0
+            if self._skip[role] < 0:
+                raise ProtocolError(f"ATTACH leaves out frames {arrived} to {follows - 1}")
+            lane.send(frames.attach(turn, arrived))
+            self.choice.using(lane.path)
+            self._moved(lane.path, "the peer has chosen it")
         try:
-            again = self._sessions.resume(role, hello.received)
+            again = self._sessions.resume(role, received)
         except ProtocolError as error:
             self.restart(f"the sessions do not fit: {error}")
             return
-        self._greeted.pop(lane).cancel()
-        older = self.lanes.get(role)
-        if older is not None:
-            older.close("replaced by a newer lane", tell=False)
-            self._forget(older)
-        lane.role = role
-        lane.accept_frames(MAX_FRAME)
+        self._carry(lane, role, again)
+
+    def _carry(self, lane: Lane, role: Role, again: list[bytes]) -> None:
         self.lanes[role] = lane
-        if not lane.dialler:
-            lane.send(frames.hello(self._greeting(role)))
         for frame in again:
             lane.send(frame)
-        self._retry[role] = FIRST_RETRY_S
-        self._refusals = 0
-        self._judge("")
+        self._judge_soon()
         if role is Role.BULK:
             self._sessions.drained()
+
+    def _abandon(self, lane: Lane, reason: str) -> None:
+        lane.abandon(reason)
+        self._forget(lane, reason)
+
+    def _moved(self, path: str, why: str) -> None:
+        if path == self._over:
+            return
+        self.switches += bool(self._over)
+        self._over = path
+        self._sessions.tell("path.used", "info", f"its flows go over path {path}: {why}", {"path": path})
+
+    # The end of an association.
 
     def restart(self, reason: str) -> None:
         """The association is over: its streams end in RST, and the next lanes begin another."""
         self.link.begin_anew()
+        self._standing.begin_anew()
         self._sessions.end(reason)
+        self._turns = dict.fromkeys(Role, 0)
         self._drop_all(reason)
-        if self._dial and not self._closed:
-            for role in Role:
-                self._retry_later(role)
+        self.reason = reason
+        self._judge(self._loop.clock())
+        for path in self.paths.values():
+            path.proved = False
+            path.start(FIRST_RETRY_S)
 
     def expire(self, reason: str) -> None:
         """The peer has been away for too long: what was held for it is given up."""
-        if self.link.established and self.state != "up":
+        if self.link.established and self.state is not State.UP:
             self.restart(reason)
 
+    def _all_lanes(self) -> list[Lane]:
+        greeted = {lane for path in self.paths.values() for lane in path.all()}
+        return [*{*self.lanes.values(), *self._greeting_timers, *greeted}]
+
     def _drop_all(self, reason: str) -> None:
-        self._drop([*{*self.lanes.values(), *self._greeted, *self._dialled}], reason)
+        self._drop(self._all_lanes(), reason)
 
     def _drop(self, lanes: list[Lane], reason: str) -> None:
         for lane in lanes:
             lane.close(reason, tell=False)
-            self._forget(lane)
-        self._judge(reason)
-
-    # Dialling.
-
-    def _open(self, role: Role) -> None:
-        if self._closed or role in self._dialled.values():
-            return
-        host, port = self._dial[self._paths[role] % len(self._dial)]
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        except OSError as error:
-            self._judge(error.strerror or str(error))
-            self._retry_later(role)
-            return
-        with contextlib.suppress(OSError):  # not every kernel has it, or lets us
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
-        result = sock.connect_ex((host, port))
-        if result not in (0, errno.EINPROGRESS):
-            sock.close()
-            self._judge(f"{os.strerror(result)}: {host} {port}")
-            self._not_reached(result, os.strerror(result), f"{host} {port}")
-            self._retry_later(role)
-            return
-        lane = Lane(self._loop, sock, self._context, self, dialler=True, remote=f"{host} {port}")
-        self._dialled[lane] = role
-
-    def _retry_later(self, role: Role) -> None:
-        old = self._retry_timers.get(role)
-        if old is not None:
-            old.cancel()
-        delay = self._retry[role]
-        self._retry[role] = min(2 * delay, LAST_RETRY_S)
-        self._paths[role] += 1
-        self._retry_timers[role] = self._loop.call_later(delay, lambda: self._open(role))
+            self._forget(lane, reason)
+        self._judge_soon()
 
     # Heartbeats.
 
+    def _judge_soon(self) -> None:
+        if not self._judging and not self._closed:
+            self._judging = True
+            self._loop.at_end(self._beat)
+
     def _beat(self) -> None:
+        self._judging = False
+        if self._closed:
+            return
         now = self._loop.clock()
-        late = now - self._beat_due
-        self._beat_due = now + self.heartbeat / 2  # twice as often as pings, to notice silence soon
-        self._tick = self._loop.call_later(self.heartbeat / 2, self._beat)
-        self._beats += 1
-        for role, lane in list(self.lanes.items()):
-            if late > self.heartbeat:
-                lane.heard = max(
-                    lane.heard, now - self.heartbeat
-                )  # we were late ourselves: that is no silence
-            # The bulk lane is asked rarely: it only has to be kept from being forgotten on the way.
-            if self._beats % (2 if role is Role.EXPRESS else 16) == 0 and not lane.backlog:
-                lane.send(frames.ping(int(now * 1e6) & _TOKEN))
-            if now - max(lane.heard, lane.taken_at) > LOST_HEARTBEATS * self.heartbeat * (1 + role):
-                lane.close(f"nothing came over the {role.name.lower()} lane for {now - lane.heard:.1f} s")
-        self._judge("")
+        if now - self._due > self.heartbeat:
+            self._standing.forgive(now)
+        for name, path in list(self.paths.items()):
+            for lane in path.lanes.values():
+                self.choice.hear(name, max(lane.heard, lane.kernel_view().heard))
+        for action in self.choice.tick(now):
+            self._perform(action)
+        self._tend_lanes(now)
+        self._judge(now)
+        self._due = min(self.choice.due, now + self.heartbeat)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(max(0.0, self._due - now), self._beat)
+
+    def _perform(self, action: Probe | Use | Redial | Changed) -> None:
+        path = self.paths[action.path]
+        if isinstance(action, Probe):
+            for role, lane in path.lanes.items():
+                if role is Role.EXPRESS or self._loop.now - lane.pinged >= BULK_PING_S:
+                    self._ping(lane)
+        elif isinstance(action, Use):
+            self._moved(action.path, action.why)
+            for role, lane in list(path.lanes.items()):
+                self._ask(lane, role)
+        elif isinstance(action, Redial):
+            path.redial()
+        else:
+            if action.health is Health.HELD:
+                path.recovered()
+            if action.health is Health.DOWN:
+                path.reason = action.why
+            severity: Severity = "warning" if action.health is Health.DOWN else "info"
+            text = f"path {action.path} is {action.health}: {action.why}"
+            evidence: dict[str, object] = {"path": action.path, "rtt_s": self.choice.paths[action.path].rtt}
+            self._sessions.tell(f"path.{action.health}", severity, text, evidence)
+
+    def _ping(self, lane: Lane) -> None:
+        lane.pinged = self._loop.now
+        lane.unanswered = min(lane.unanswered, lane.pinged)
+        if not lane.blocked:  # else what waits there is probe enough
+            lane.send(frames.ping(int(self._loop.clock() * 1e6) & _TOKEN))
 
     def _ponged(self, lane: Lane, token: int) -> None:
-        sample = ((int(self._loop.clock() * 1e6) - token) & _TOKEN) / 1e6
         if lane.role is Role.EXPRESS:
-            self.rtt = sample if not self.rtt else self.rtt + (sample - self.rtt) / 4
+            sample = ((int(self._loop.clock() * 1e6) - token) & _TOKEN) / 1e6
+            self.choice.paths[lane.path].sample(sample)
 
-    def _judge(self, reason: str) -> None:
-        silent = self._loop.clock() - max((lane.heard for lane in self.lanes.values()), default=0.0)
-        if len(self.lanes) < len(Role):
-            state = "connecting" if self.state == "connecting" else "down"
-        elif silent > SILENT_HEARTBEATS * self.heartbeat:
-            state, reason = "silent", f"nothing heard for {silent:.1f} s, though the lanes are open"
-        else:
-            state, reason = "up", ""
-        if state == self.state:
-            if reason:
-                self.reason = reason
+    def _tend_lanes(self, now: float) -> None:
+        """Asks lanes that carry something, and gives up those that are dead though the peer is heard."""
+        for path in list(self.paths.values()):
+            for role, lane in list(path.lanes.items()):
+                if lane.heard >= lane.unanswered:
+                    lane.unanswered = math.inf
+                if self.lanes.get(role) is lane and now - max(lane.pinged, lane.heard) >= BULK_PING_S:
+                    self._ping(lane)
+                if self._is_dead(lane, role, now):
+                    silent = now - lane.heard
+                    lane.abandon(f"nothing came over the {role.name.lower()} lane for {silent:.1f} s")
+                    self._forget(lane, "it was silent")
+
+    def _is_dead(self, lane: Lane, role: Role, now: float) -> bool:
+        since = max(min(lane.unanswered, now), lane.taken_at)
+        patience = LOST_HEARTBEATS * self.heartbeat * (1 + role)
+        if lane.kernel_view().heard < since:
+            patience /= 4  # not even the kernel at its other end answers
+        if now - since > patience and self._last_heard > since:
+            return True
+        return not self.link.dialler and now - lane.heard > FORGOTTEN_S and self.lanes.get(role) is not lane
+
+    def _judge(self, now: float) -> None:
+        lanes = [lane for path in self.paths.values() for lane in path.lanes.values()]
+        self._last_heard = max((lane.heard for lane in lanes), default=self._last_heard)
+        state = self._standing.judge(
+            now,
+            self.heartbeat,
+            heard=self._last_heard,
+            attached=len(self.lanes) == len(Role),
+            lanes=bool(lanes),
+            alive=any(watch.usable for watch in self.choice.paths.values()),
+        )
+        if state is self.state:
             return
-        self.state, self.since = state, self._loop.clock()
-        self._unreachable = self._unreachable and state != "up"
-        self.reason = "" if state == "up" else reason or self.reason
+        self.state, self.since = state, now
+        if state is State.UP:
+            self.reason, self._unreachable = "", False
+        elif state is State.SILENT:
+            self.reason = f"its host answers, its data plane has not for {now - self._last_heard:.1f} s"
+        elif state is State.PATH_DOWN:
+            used = self.paths.get(self.choice.used)
+            self.reason = f"no path carries anything: {used.reason}" if used else "no path carries anything"
         self._sessions.changed(state, self.reason)

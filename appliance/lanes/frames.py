@@ -43,6 +43,7 @@ class Kind(enum.IntEnum):
     ENROL = 5
     SOUND = 6
     DEPTH = 7
+    ATTACH = 8
     OPEN = 16
     DATA = 17
     BLOCK = 18
@@ -68,8 +69,8 @@ class Hello(msgspec.Struct, forbid_unknown_fields=False):
     box: str
     incarnation: int  # drawn at the start of the data plane
     association: list[int]  # (dialler's incarnation, its count): names the pair of sessions
-    role: int  # which session this lane carries
-    received: int = 0  # session frames that have arrived so far
+    role: int  # which session this lane is for
+    path: str = "wan"  # the dialler's name of the path that the lane takes
     begun: int = 0  # associations that the answering box has begun with this peer; a dialler says 0
     features: list[str] = []
     prefixes: list[str] = []
@@ -123,6 +124,11 @@ def depth(microseconds: int) -> bytes:
 
 def bye(reason: str) -> bytes:
     return frame(Kind.BYE, reason.encode()[:512])
+
+
+def attach(turn: int, received: int, first: int | None = None) -> bytes:
+    """`first` is the number of the frame that follows at once; None: the sender waits to hear where to go on."""
+    return frame(Kind.ATTACH, varint(turn), varint(received), varint(0 if first is None else first + 1))
 
 
 def open_stream(message: Open) -> bytes:

@@ -7,11 +7,13 @@ can still choose its place and the codec can see that the link is the bottleneck
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import select
 import socket
 import ssl
+import struct
 import sys
 import traceback
 from collections import deque
@@ -19,6 +21,7 @@ from collections.abc import Callable
 from typing import ClassVar, Protocol
 
 from appliance.lanes.frames import Address, FrameReader, ProtocolError, parse
+from appliance.lanes.kernel import KernelView, kernel_view
 from appliance.lanes.link import Role
 from appliance.loop import READ, Loop, Timer, mask
 
@@ -32,6 +35,7 @@ MEASURE_S = 0.05
 LOW_WATER = 64 * 1024  # a backlog below it asks the sender for more
 
 KEY_REFUSED = "key: the other side does not accept this box's key"
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 _WAIT = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -70,6 +74,10 @@ class Lane:
         self.remote = remote
         self.dialler = dialler
         self.role: Role | None = None  # set by the HELLO
+        self.path = ""  # the same
+        self.greeted = False  # HELLOs have been exchanged
+        self.pinged = -math.inf  # when the last PING was sent
+        self.unanswered = math.inf  # when the first one was that nothing has followed
         self.bytes_in = 0
         self.bytes_out = 0
         self.backlog = 0  # bytes given to `send` that the kernel has not taken
@@ -80,7 +88,7 @@ class Lane:
         )
         self.heard = loop.now  # when the peer last said something
         self.taken_at = loop.now  # when the link last took something that had waited for it
-        self.error = 0  # errno of a connection that could not be made
+        self.error = 0  # errno of a connection that could not be made, or that broke
         self.closed = False
         self.certificate = b""
         self._loop = loop
@@ -133,6 +141,14 @@ class Lane:
         with contextlib.suppress(PermissionError):  # without the right to it nothing is shaped either
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, priority)
 
+    @property
+    def connected(self) -> bool:
+        """The peer's host has answered."""
+        return self._tls is not None
+
+    def kernel_view(self) -> KernelView:
+        return kernel_view(self._socket, self._loop.clock())
+
     def pause(self, paused: bool) -> None:
         """Stops reading (the peer is slowed down by TCP) or goes on."""
         if paused != self._paused and not self.closed and self._secure:
@@ -150,6 +166,14 @@ class Lane:
     def _socket(self) -> socket.socket:
         """ssl takes the descriptor of the socket that it wraps."""
         return self._tls or self._tcp
+
+    def abandon(self, reason: str) -> None:
+        """Ends the lane without a word to its owner; what is queued here and in the kernel is not sent."""
+        self._out.clear()
+        self._pending = None
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.close(reason, tell=False)
 
     def close(self, reason: str, *, tell: bool = True) -> None:
         """Ends the lane at once; `tell=False` when its owner already knows."""
@@ -225,6 +249,7 @@ class Lane:
             while self._loop.clock() - self._loop.now < READING_S:
                 count = tls.recv_into(reader.space())
                 if not count:
+                    self.error = errno.ECONNRESET
                     self.close("the peer closed the connection")
                     return
                 self.bytes_in += count
@@ -243,7 +268,7 @@ class Lane:
             self.owner.lane_faulty(self, str(error))
             return
         except OSError as error:
-            self.close(_tls_reason(error))
+            self._broke(error)
             return
         except Exception as error:  # noqa: BLE001 - one peer's frames must not end the flows of all others
             traceback.print_exc()
@@ -251,6 +276,10 @@ class Lane:
             return
         # Records may wait inside TLS, where epoll cannot see them.
         self._loop.at_end(self._read)
+
+    def _broke(self, error: OSError) -> None:
+        self.error = error.errno or 0
+        self.close(_tls_reason(error))
 
     def _fill(self) -> bool:
         """Makes the next chunk of what is queued; small frames share a record."""
@@ -288,7 +317,7 @@ class Lane:
         except _WAIT:
             blocked = True
         except OSError as error:
-            self.close(_tls_reason(error))
+            self._broke(error)
             return
         if blocked or self.blocked:
             self._learn(blocked)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from appliance.config.values import Name
 from appliance.lanes.frames import OLDEST_VERSION, VERSION, Hello
 
 
@@ -22,7 +23,7 @@ class Role(enum.IntEnum):
 
 class Outcome(enum.Enum):
     FRESH = "fresh"  # a new association: drop every stream, then attach
-    ATTACH = "attach"  # the association goes on: send again what the peer has not taken
+    JOIN = "join"  # the association goes on, with one more lane
     RESTART = "restart"  # nothing here fits: drop every stream, close all lanes, dial again
     REFUSE = "refuse"  # say BYE with the reason
 
@@ -31,6 +32,7 @@ class Outcome(enum.Enum):
 class Verdict:
     outcome: Outcome
     reason: str = ""
+    restarted: bool = False  # it is another process than before
 
 
 class Link:
@@ -75,6 +77,10 @@ class Link:
             return f"name: the box with this key calls itself {hello.box!r}, configured is {self.peer!r}"
         if hello.role not in tuple(Role):
             return f"role: session {hello.role} is not known here"
+        try:
+            Name.parse(hello.path)
+        except ValueError as error:
+            return f"path: {error}"
         if len(hello.association) != 2:
             return "association: not a pair of numbers"
         return ""
@@ -86,15 +92,15 @@ class Link:
             self._take(hello)
             return Verdict(Outcome.FRESH)
         if hello.incarnation != self.peer_incarnation:
-            return Verdict(Outcome.RESTART, "the peer has restarted")
+            return Verdict(Outcome.RESTART, "the peer has restarted", restarted=True)
         if hello.begun != self.begun:
             return Verdict(Outcome.RESTART, "the peer has forgotten the association")
-        return Verdict(Outcome.ATTACH)
+        return Verdict(Outcome.JOIN)
 
     def _called(self, hello: Hello) -> Verdict:
         known = self.association
         if hello.association == known and hello.incarnation == self.peer_incarnation:
-            return Verdict(Outcome.ATTACH)
+            return Verdict(Outcome.JOIN)
         if known and hello.association[0] == known[0] and hello.association[1] < known[1]:
             return Verdict(Outcome.REFUSE, "stale: a later association has begun")
         restarted = self.established and hello.incarnation != self.peer_incarnation
@@ -102,7 +108,7 @@ class Link:
         begun = self.begun + 1
         self._take(hello)
         self.begun = begun
-        return Verdict(Outcome.FRESH, "the peer has restarted" if restarted else "")
+        return Verdict(Outcome.FRESH, "the peer has restarted" if restarted else "", restarted=restarted)
 
     def _take(self, hello: Hello) -> None:
         self.peer_incarnation = hello.incarnation

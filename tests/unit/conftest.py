@@ -10,6 +10,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import dedupe
@@ -17,13 +18,14 @@ from appliance import identity
 from appliance.config import Limits
 from appliance.config import Path as WanPath
 from appliance.config import Peer as PeerConfig
-from appliance.config.units import Size
+from appliance.config.units import Duration, Size
 from appliance.config.values import Endpoint, Name, Prefix, PublicKey
 from appliance.flows import policy
 from appliance.flows.buffers import Buffers
 from appliance.flows.flow import Flow
 from appliance.lanes.frames import Address
 from appliance.lanes.lane import Lane
+from appliance.lanes.link import Role
 from appliance.lanes.reception import Reception
 from appliance.loop import Loop, Worker
 from appliance.peer import Peer
@@ -46,6 +48,10 @@ class FakeBox:
         self.events: list[tuple[str, str]] = []
         self.refused: list[Address] = []
         self.flows: Callable[[], Iterable[Flow]] = tuple
+
+    def hold(self, seconds: float) -> None:
+        """Streams are held for so long while the peer is away."""
+        self.limits = msgspec.structs.replace(self.limits, stream_hold=Duration(seconds))
 
     @property
     def full(self) -> bool:
@@ -99,6 +105,7 @@ class TwoBoxes:
         self.keys = {name: identity.create(directory / f"{name}.key") for name in ("branch", "dc")}
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
+        self.paths: tuple[WanPath, ...] = (WanPath(dial=(Endpoint(f"127.0.0.1:{self.port}"),)),)
         self._incarnation = 0
         self.boxes: dict[str, FakeBox] = {}
         self.peers: dict[str, Peer] = {}
@@ -115,7 +122,7 @@ class TwoBoxes:
             id=Name(other),
             key=PublicKey(self.keys[other].public),
             prefixes=(Prefix("127.0.0.0/8"),),
-            paths=(WanPath(dial=(Endpoint(f"127.0.0.1:{self.port}"),)),) if name == "branch" else (),
+            paths=self.paths if name == "branch" else (),
             cache=Size(8 << 20),
         )
         pins = [self.keys[other].certificate]
@@ -138,6 +145,17 @@ class TwoBoxes:
             )
         peer.start()
 
+    def restart_over(self, ports: list[int]) -> None:
+        """The branch begins again, over paths p0, p1, … that lead to these ports."""
+        self.kill("branch")
+        self.paths = tuple(
+            WanPath(name=Name(f"p{at}"), dial=(Endpoint(f"127.0.0.1:{port}"),))
+            for at, port in enumerate(ports)
+        )
+        self.start("branch")
+        self.until(lambda: self.peers["dc"].attachment.paths.keys() >= {f"p{at}" for at in range(len(ports))})
+        self.up()
+
     def kill(self, name: str) -> None:
         """The end of a box, without a word to its peer but what the kernel says for a dead process."""
         if name == "dc" and self._reception is not None:
@@ -156,7 +174,11 @@ class TwoBoxes:
             self.loop.round()
 
     def up(self) -> None:
-        self.until(lambda: all(peer.attachment.up for peer in self.peers.values()))
+        self.until(
+            lambda: all(
+                peer.attachment.up and len(peer.attachment.lanes) == len(Role) for peer in self.peers.values()
+            )
+        )
 
     def connect(self, server: Address, match: policy.Match = policy.IMPLICIT) -> socket.socket:
         """A client's end of a new flow to `server`, accepted by the branch as if it had been intercepted."""

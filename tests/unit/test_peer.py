@@ -467,7 +467,7 @@ def test_a_hello_that_makes_no_sense_hurts_nobody(boxes: Any, listener: socket.s
     boxes.up()
     dc = boxes.peers["dc"].attachment
     lane = next(iter(dc.lanes.values()))
-    role, lane.role = lane.role, None  # as if this lane were new
+    role, lane.greeted = lane.role, False  # as if this lane were new
     del dc.lanes[role]
     dc._expect_hello(lane)
     with contextlib.suppress(ProtocolError):

@@ -95,7 +95,20 @@ class DataInMemory:
             "since": 0.0,
             "rtt_s": 0.02,
             "streams": 1,
-            "lanes": [{"name": "bulk", "remote": "10.9.0.2 4001", "bytes_in": 10, "bytes_out": 5}],
+            "paths": [
+                {"name": "mpls", "state": "up", "used": True, "remote": "10.9.0.2 4001", "rate": 2_500_000},
+                {"name": "lte", "state": "down", "reason": "3 probes were not answered", "metered": True},
+            ],
+            "lanes": [
+                {
+                    "name": "bulk",
+                    "path": "mpls",
+                    "carries": True,
+                    "remote": "10.9.0.2 4001",
+                    "bytes_in": 10,
+                    "bytes_out": 5,
+                }
+            ],
             "lan_in": 600,
             "lan_out": 400,
             "wan_in": 60,

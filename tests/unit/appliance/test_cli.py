@@ -109,6 +109,9 @@ def test_peers(say: Say, data: None) -> None:
     for words in (
         "dc  up",
         "private underlay, on failure open",
+        "20 Mbit/s",
+        "down: 3 probes were not answered",
+        "metered standby",
         "bulk",
         "10.9.0.2:4001",
         "600 B in, 400 B out",

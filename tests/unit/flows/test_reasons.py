@@ -37,7 +37,13 @@ def test_the_page_is_the_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "name"), [("silent", "peer_silent"), ("down", "peer_down"), ("connecting", "peer_down")]
+    ("state", "name"),
+    [
+        ("silent", "peer_silent"),
+        ("path_down", "path_down"),
+        ("down", "peer_down"),
+        ("connecting", "peer_down"),
+    ],
 )
 def test_what_a_peers_state_means_for_its_flows(state: str, name: str) -> None:
     assert reason(reasons.of_peer(state)).name == name

@@ -24,7 +24,7 @@ def meet(branch: Link, dc: Link, role: Role) -> tuple[Outcome, Outcome]:
 def test_the_first_lane_begins_and_the_second_joins() -> None:
     branch, dc = pair()
     assert meet(branch, dc, Role.EXPRESS) == (Outcome.FRESH, Outcome.FRESH)
-    assert meet(branch, dc, Role.BULK) == (Outcome.ATTACH, Outcome.ATTACH)
+    assert meet(branch, dc, Role.BULK) == (Outcome.JOIN, Outcome.JOIN)
     assert branch.association == dc.association
 
 
@@ -33,16 +33,16 @@ def test_answers_that_arrive_in_another_order_are_still_one_association() -> Non
     first, second = speak(branch, Role.BULK), speak(branch, Role.EXPRESS)
     assert dc.on_hello(first).outcome is Outcome.FRESH
     reply_first = speak(dc, Role.BULK)
-    assert dc.on_hello(second).outcome is Outcome.ATTACH
+    assert dc.on_hello(second).outcome is Outcome.JOIN
     assert branch.on_hello(speak(dc, Role.EXPRESS)).outcome is Outcome.FRESH
-    assert branch.on_hello(reply_first).outcome is Outcome.ATTACH
+    assert branch.on_hello(reply_first).outcome is Outcome.JOIN
 
 
 def test_a_lost_lane_attaches_again() -> None:
     branch, dc = pair()
     for role in Role:
         meet(branch, dc, role)
-    assert meet(branch, dc, Role.BULK) == (Outcome.ATTACH, Outcome.ATTACH)
+    assert meet(branch, dc, Role.BULK) == (Outcome.JOIN, Outcome.JOIN)
 
 
 def test_the_dialled_box_restarts() -> None:

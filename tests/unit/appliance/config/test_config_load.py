@@ -65,7 +65,7 @@ def test_a_good_file(tmp_path: Path, text: str) -> None:
     config = load(file)
     assert config.box.id == "branch-1"
     assert config.box.key == str(tmp_path / "box.key"), "relative to the file"
-    assert config.box.heartbeat == 0.25
+    assert config.box.heartbeat == 0.1
     assert config.peers[0].cache == 64 * 2**20
     assert config.peers[0].paths[0].rate == 2_500_000
     assert config.peers[1].paths[0].dial[0].host == "fd09::2"

@@ -62,13 +62,21 @@ def test_a_link_that_cannot_be_is_refused(options: dict[str, float], complaint: 
 
 
 def test_every_interface_gets_its_address_where_its_link_leads() -> None:
-    netns = {host: f"x-{host}" for host in topology.HOSTS}
-    made = [line for host in topology.HOSTS for line in topology.links_made_in(host, netns)]
+    hosts = (*topology.HOSTS, "wan2")
+    netns = {host: f"x-{host}" for host in hosts}
+    made = [line for host in hosts for line in topology.links_made_in(host, netns)]
     assert len(made) == len(topology.LINKS)
-    for host in topology.HOSTS:
-        lines = "\n".join(topology.addresses_of(host))
+    for host in hosts:
+        lines = "\n".join(topology.addresses_of(host, hosts))
         assert topology.PRIMARY[host][0] + "/" in lines
         assert topology.PRIMARY[host][1] + "/" in lines
+
+
+def test_a_lab_with_one_wan_knows_nothing_of_the_second() -> None:
+    netns = {host: f"x-{host}" for host in topology.HOSTS}
+    lines = [line for host in topology.HOSTS for line in topology.links_made_in(host, netns)]
+    lines += [line for host in topology.HOSTS for line in topology.addresses_of(host, topology.HOSTS)]
+    assert not [line for line in lines if "wan1" in line or "10.8." in line]
 
 
 def test_names_say_who_made_them() -> None:

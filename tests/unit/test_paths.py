@@ -1,0 +1,231 @@
+"""Two peers over two paths: real lanes over loopback, through relays that can be silenced as a dead WAN is."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from appliance.lanes.link import Role
+from appliance.lanes.standing import State
+from appliance.lanes.watch import Health
+from tests.unit.test_peer import Ends, noise, reset_seen
+
+__all__ = ["listener"]
+
+
+class Wan:
+    """One path: forwards connections to the data centre's port until it is cut; then it swallows everything."""
+
+    def __init__(self, boxes: Any) -> None:
+        self.is_cut = False
+        self._boxes = boxes
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        boxes.loop.register(self._listener.fileno(), 1, self._accept)
+
+    def _accept(self, _events: int) -> None:
+        near, _ = self._listener.accept()
+        far = socket.create_connection(("127.0.0.1", self._boxes.port))
+        for sock in (near, far):
+            sock.setblocking(False)
+        self._pairs.append((near, far))
+        self._boxes.loop.register(near.fileno(), 1, lambda _events: self._move(near, far))
+        self._boxes.loop.register(far.fileno(), 1, lambda _events: self._move(far, near))
+
+    def _move(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            data = source.recv(1 << 16)
+            if data and not self.is_cut:
+                target.setblocking(True)
+                target.sendall(data)
+                target.setblocking(False)
+                return
+            if data:
+                return
+        if not self.is_cut:
+            self._close(source)
+            self._close(target)
+        else:
+            self._boxes.loop.unregister(source.fileno())
+
+    def _close(self, sock: socket.socket) -> None:
+        if sock.fileno() >= 0:
+            self._boxes.loop.unregister(sock.fileno())
+            sock.close()
+
+    def kill(self) -> None:
+        """Every connection over the path is reset."""
+        for pair in self._pairs:
+            for sock in pair:
+                if sock.fileno() >= 0:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+                    self._close(sock)
+        self._pairs.clear()
+
+    def close(self) -> None:
+        self.kill()
+        self._boxes.loop.unregister(self._listener.fileno())
+        self._listener.close()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        sock.setblocking(False)
+        yield sock
+
+
+@pytest.fixture
+def wans(boxes: Any) -> Iterator[list[Wan]]:
+    made = [Wan(boxes), Wan(boxes)]
+    boxes.restart_over([wan.port for wan in made])
+    yield made
+    for wan in made:
+        wan.close()
+
+
+def used(boxes: Any) -> str:
+    return str(boxes.peers["branch"].attachment.choice.used)
+
+
+def health(boxes: Any, name: str) -> Health:
+    found: Health = boxes.peers["branch"].attachment.choice.paths[name].health
+    return found
+
+
+def stand_by(boxes: Any) -> None:
+    """Waits until both paths have all their lanes."""
+    boxes.until(lambda: all(path.ready for path in boxes.peers["branch"].attachment.paths.values()))
+
+
+def test_flows_move_to_the_other_path_and_back(boxes: Any, wans: list[Wan], listener: socket.socket) -> None:
+    ends = Ends(boxes, listener)
+    server = ends.accept()
+    for turn in range(2):
+        stand_by(boxes)
+        before = int(used(boxes)[1:])
+        data = noise(3_000_000, turn)
+        server.send(data[:100_000])
+        boxes.loop.round()
+        wans[before].is_cut = True
+        rest = ends.move(server, ends.client, data[100_000:], end=False)
+        got = bytearray(rest)
+
+        def arrived(got: bytearray = got, size: int = len(data)) -> bool:
+            with contextlib.suppress(BlockingIOError):
+                got.extend(ends.client.recv(1 << 20))
+            return len(got) == size
+
+        boxes.until(arrived)
+        assert got == data
+        assert used(boxes) == f"p{1 - before}"
+        assert boxes.peers["branch"].attachment.up
+        wans[before].kill()
+        wans[before].is_cut = False
+    assert boxes.peers["branch"].attachment.switches == 2
+    assert not any(peer.finished["aborted"] for peer in boxes.peers.values())
+    kinds = [kind for kind, _ in boxes.boxes["branch"].events]
+    assert kinds.count("path.down") >= 2
+    assert "peer.path_down" not in kinds
+    ends.close()
+
+
+def test_a_cut_of_everything_keeps_the_flows_and_says_path_down(
+    boxes: Any, wans: list[Wan], listener: socket.socket
+) -> None:
+    ends = Ends(boxes, listener)
+    server = ends.accept()
+    stand_by(boxes)
+    for wan in wans:
+        wan.is_cut = True
+    branch, dc = (boxes.peers[name].attachment for name in ("branch", "dc"))
+    boxes.until(lambda: not branch.up and not dc.up)
+    server.send(b"during")
+    for wan in wans:
+        wan.kill()
+        wan.is_cut = False
+    assert ends.move(ends.client, server, b"after", end=False) == b"after"
+    got = bytearray()
+
+    def arrived() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            got.extend(ends.client.recv(100))
+        return got == b"during"
+
+    boxes.until(arrived)
+    boxes.up()
+    ends.close()
+
+
+def test_a_peer_that_hangs_is_silent_and_its_path_is_not_down(boxes: Any, wans: list[Wan]) -> None:
+    """Its kernel goes on answering; with one loop for both, its data plane hangs by neither reading nor asking."""
+    branch, dc = boxes.peers["branch"].attachment, boxes.peers["dc"].attachment
+    stand_by(boxes)
+    for lane in dc._all_lanes():
+        boxes.loop.unregister(lane._fd)
+    dc._timer.cancel()
+    boxes.until(lambda: branch.state is State.SILENT)
+    assert "its host answers" in branch.reason
+    assert all(watch.usable for watch in branch.choice.paths.values())
+
+
+def test_streams_that_nobody_comes_back_for_are_reset_on_both_sides(
+    boxes: Any, wans: list[Wan], listener: socket.socket
+) -> None:
+    ends = Ends(boxes, listener)
+    server = ends.accept()
+    assert ends.move(ends.client, server, b"hello", end=False) == b"hello"
+    for box in boxes.boxes.values():
+        box.hold(1.0)
+    for wan in wans:
+        wan.is_cut = True
+    boxes.until(lambda: reset_seen(ends.client))
+    boxes.until(lambda: reset_seen(server))
+    for wan in wans:
+        wan.kill()
+        wan.is_cut = False
+    boxes.up()
+    again = Ends(boxes, listener)
+    assert again.move(again.client, again.accept(), b"anew", end=True) == b"anew"
+    again.close()
+    ends.close()
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_a_killed_connection_is_replaced(
+    boxes: Any, wans: list[Wan], listener: socket.socket, role: Role
+) -> None:
+    ends = Ends(boxes, listener)
+    server = ends.accept()
+    stand_by(boxes)
+    for turn in range(5):
+        boxes.peers["dc"].attachment.lanes[role].close("killed by the test")
+        data = noise(20_000, turn)
+        assert ends.move(server, ends.client, data, end=False) == data[: len(data)]
+        boxes.up()
+        stand_by(boxes)
+    assert not any(peer.finished["aborted"] for peer in boxes.peers.values())
+    ends.close()
+
+
+def test_a_path_that_is_taken_out_of_the_configuration_hands_over(
+    boxes: Any, wans: list[Wan], listener: socket.socket
+) -> None:
+    ends = Ends(boxes, listener)
+    server = ends.accept()
+    stand_by(boxes)
+    branch = boxes.peers["branch"]
+    other = [path for path in branch.config.paths if path.name != used(boxes)]
+    branch.attachment.configure(tuple(other))
+    boxes.until(lambda: used(boxes) == other[0].name)
+    assert ends.move(server, ends.client, b"still here", end=False) == b"still here"
+    branch.attachment.configure(branch.config.paths)
+    stand_by(boxes)
+    assert len(branch.attachment.paths) == 2
+    ends.close()
