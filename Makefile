@@ -31,8 +31,9 @@ unit:  ## Tests without privileges
 fuzz:  ## The C kernel under ASan, UBSan and libFuzzer, for ten seconds
 	tests/fuzz/run 10
 
-crash:  ## 500 crashes of the chunk cache under traffic
+crash:  ## 500 crashes of the chunk cache under traffic, and 20 power cuts of real boxes
 	$(PYTHON) -m pytest tests/crash -s --crashes 500
+	$(PYTHON) -m pytest tests/lab/test_power.py -s --cuts 20
 
 lab:  ## Tests in network namespaces
 	$(PYTHON) -m pytest tests/lab

@@ -27,8 +27,12 @@ class Side:
         self._steps = threading.Condition()
         self._begun = self._done = 0
 
-    def open(self) -> Cache:
-        """May raise Cut when a fuse is lit."""
+    def up(self) -> Cache:
+        assert self.cache is not None
+        return self.cache
+
+    def open(self, *, verified: bool = True) -> Cache:
+        """May raise Cut when a fuse is lit. verified: read back before anything else, not beside the traffic."""
         self.cache = open_cache(
             self._root,
             box=self.name,
@@ -36,7 +40,7 @@ class Side:
             capacity=CAPACITY,
             gap=GAP,
             files=self.files,
-            ready_s=30,
+            ready_s=30 if verified else 0,
         )
         self._down.clear()
         self._thread = threading.Thread(target=self._background, args=(self.cache,))
@@ -102,9 +106,7 @@ class Traffic:
 
     def send(self, sender: Side, receiver: Side, raw: bytes, effort: Effort = Effort.FAST) -> int:
         """Returns the bytes that did not have to be sent."""
-        encoder, decoder = sender.cache, receiver.cache
-        assert encoder is not None
-        assert decoder is not None
+        encoder, decoder = sender.up(), receiver.up()
         block = encoder.encode(raw, effort=effort)
         try:
             out = decoder.decode(block.wire, limit=len(raw))

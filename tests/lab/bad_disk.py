@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -66,6 +67,11 @@ class BadDisk:
     def answer(self) -> None:
         assert self._server is not None
         self._server.send_signal(signal.SIGCONT)
+
+    def cut(self) -> None:
+        """The power fails: of what was not synced, any subset of pages is lost. Nobody has a file open."""
+        with contextlib.suppress(OSError):  # it is done, and no directory is there
+            (self.place / "CUT").mkdir()
 
     def forget_pages(self) -> None:
         """What the kernel has of the files in memory has to be read from the disk again."""

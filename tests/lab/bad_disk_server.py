@@ -2,7 +2,8 @@
 
 The file TROUBLE holds a JSON object, looked at for every request: "write", "fsync", "read", "create" are error numbers,
 "write_s" and "fsync_s" are seconds that each takes. Runs with Debian's own interpreter, whose package python3-fusepy
-is. To hang the disk, stop the process with SIGSTOP.
+is. To hang the disk, stop the process with SIGSTOP. To cut its power, when nobody has a file of it open, make the
+directory CUT on it: that answers when of what was not synced only a random part is left.
 """
 
 from __future__ import annotations
@@ -10,11 +11,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import fusepy  # type: ignore[import-not-found]
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "unit/dedupe/store"))
+from shadow import Shadow  # type: ignore[import-not-found]
+
+CUT = "/CUT"
 
 STAT = (
     "st_atime",
@@ -34,6 +42,8 @@ class BadDisk(fusepy.Operations):  # type: ignore[misc]
     def __init__(self, store: str, trouble: str) -> None:
         self._store = store
         self._trouble = trouble
+        self._shadows: dict[str, Shadow] = {}
+        self._chance = random.Random(1)
 
     def _at(self, path: str) -> str:
         return self._store + path
@@ -72,10 +82,16 @@ class BadDisk(fusepy.Operations):  # type: ignore[misc]
 
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
         self._suffer("write")
-        return os.pwrite(fh, data, offset)
+        if path not in self._shadows:
+            self._shadows[path] = Shadow(bytearray(Path(self._at(path)).read_bytes()))
+        done = os.pwrite(fh, data, offset)
+        self._shadows[path].written(fh, offset, done)
+        return done
 
     def fsync(self, path: str, datasync: int, fh: int) -> int:
         self._suffer("fsync")
+        if path in self._shadows:
+            self._shadows[path].settle()
         return 0
 
     fsyncdir = fsync
@@ -83,6 +99,7 @@ class BadDisk(fusepy.Operations):  # type: ignore[misc]
     def truncate(self, path: str, length: int, fh: int | None = None) -> None:
         self._suffer("write")
         os.truncate(self._at(path), length)
+        self._shadows.pop(path, None)  # nobody makes files shorter and goes on with what is left
 
     def flush(self, path: str, fh: int) -> None:
         raise fusepy.FuseOSError(38)  # ENOSYS: closing a file does not wait for a disk
@@ -92,12 +109,26 @@ class BadDisk(fusepy.Operations):  # type: ignore[misc]
         return 0
 
     def mkdir(self, path: str, mode: int) -> None:
+        if path == CUT:
+            self._cut()
+            return
         self._suffer("create")
         os.mkdir(self._at(path), mode)
+
+    def _cut(self) -> None:
+        for path, shadow in self._shadows.items():
+            with contextlib.suppress(FileNotFoundError), open(self._at(path), "r+b") as file:
+                content = shadow.after_cut(self._chance)
+                file.write(content)
+                file.truncate(len(content))
+        self._shadows.clear()
 
     def rename(self, old: str, new: str) -> None:
         self._suffer("write")
         os.rename(self._at(old), self._at(new))
+        self._shadows.pop(new, None)
+        if old in self._shadows:
+            self._shadows[new] = self._shadows.pop(old)
 
     def unlink(self, path: str) -> None:
         os.unlink(self._at(path))

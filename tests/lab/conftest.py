@@ -29,6 +29,10 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         pytest.exit(f"tests/lab: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cuts", type=int, default=3, help="How often the power of real boxes is cut.")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "real_root: needs root outside any user namespace; skipped without")
 

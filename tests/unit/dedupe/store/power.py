@@ -1,52 +1,18 @@
-"""Files whose power can be cut: what was not synced is lost page by page, at random.
-
-Each write leaves its pages in doubt until the file's next sync: after a cut a page has its synced content or that of
-any write since. A replaced file is the old or the new one. This is all that a disk with an honest flush promises.
-"""
+"""Files whose power can be cut: what was not synced is lost page by page, at random. See shadow.py."""
 
 from __future__ import annotations
 
 import errno
 import os
 import random
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from dedupe.store.files import File, Files
-
-PAGE = 4096
+from tests.unit.dedupe.store.shadow import Shadow
 
 
 class Cut(BaseException):
     """The machine stops here. Not an Exception: nothing in the program may handle it."""
-
-
-@dataclass
-class Shadow:
-    """What the disk is sure to have of a file, and what it may have instead, page by page."""
-
-    safe: bytearray = field(default_factory=bytearray)
-    doubtful: dict[int, list[bytes]] = field(default_factory=dict)
-
-    def settle(self) -> None:
-        for page, versions in self.doubtful.items():
-            self._put(self.safe, page, versions[-1])
-        self.doubtful.clear()
-
-    def after_cut(self, chance: random.Random) -> bytes:
-        found = bytearray(self.safe)
-        for page, versions in sorted(self.doubtful.items()):
-            content = chance.choice([None, versions[-1], *versions])
-            if content is not None:
-                self._put(found, page, content)
-        return bytes(found)
-
-    @staticmethod
-    def _put(target: bytearray, page: int, content: bytes) -> None:
-        start = page * PAGE
-        if len(target) < start:
-            target.extend(bytes(start - len(target)))
-        target[start : start + len(content)] = content
 
 
 class ShadowedFile(File):
@@ -62,9 +28,7 @@ class ShadowedFile(File):
     def write(self, at: int, data: bytes | memoryview) -> None:
         self._disk.step()
         super().write(at, data)
-        for page in range(at // PAGE, (at + len(data) - 1) // PAGE + 1):
-            content = os.pread(self.descriptor, PAGE, page * PAGE)
-            self._shadow.doubtful.setdefault(page, []).append(content)
+        self._shadow.written(self.descriptor, at, len(data))
         self._disk.step()
 
     def sync(self) -> None:
