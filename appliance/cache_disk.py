@@ -15,7 +15,7 @@ from appliance.loop import Loop
 
 OPEN_S = 2.0  # that the loop waits for the disk; less than a data plane may give no sign of life
 STUCK_S = 0.1  # the same, when it has just kept somebody waiting
-READY_S = 0.5  # spent on reading back a cache's journal and newest bytes
+READY_S = 0.25  # spent on reading back a cache's journal and newest bytes
 
 Emit = Callable[[str, Severity, str, str, dict[str, Any]], None]
 

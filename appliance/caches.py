@@ -109,7 +109,7 @@ class Caches:
 
         def read_back() -> None:
             for cache, size in plan:
-                cache.resize(size)
+                cache.resize(size, faulted=False)
             waiting = caches
             while waiting and self._loop.clock() < end:
                 waiting = [

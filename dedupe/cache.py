@@ -196,8 +196,10 @@ class Cache:
         more = self._store is not None and self._store.sync(budget, self._quiesce)
         return (not self._resting and self._read_back(budget)) or more
 
-    def resize(self, index: int) -> None:
+    def resize(self, index: int, *, faulted: bool = True) -> None:
         """Bytes of memory for the anchor index from now on; traffic does not wait for more than a block.
+
+        faulted: fault it in first, which takes a second or so for a gigabyte; else the first use of each page does.
 
         A smaller index keeps the anchors with the best claim, a larger one has room for those to come. 0 gives all of
         it back; the next call with more has sync read the logs once more, the newest bytes first. For a moment, the
@@ -206,10 +208,10 @@ class Cache:
         before, fresh = self._index, Index(index)
         heads = (self._mine.head, self._theirs.head)
         whole = self._resting or fresh.size > TAKEN * before.size
-        if index:
+        if index and faulted:
             fresh.prepare()
-            if not whole:
-                fresh.take(before)
+        if index and not whole:
+            fresh.take(before)
         with self._encoding, self._decoding:
             self._index = fresh
             self._encoder.use(fresh)

@@ -34,6 +34,22 @@ def join(ranges: Ranges, start: int, end: int) -> Ranges:
     return newest((*before, (start, end), *after))
 
 
+def joined(pairs: Iterable[tuple[int, int]]) -> Ranges:
+    """The ranges of ascending, disjoint pairs, some of which touch."""
+    made: list[tuple[int, int]] = []
+    low = high = -1
+    for start, end in pairs:
+        if start == high:
+            high = end
+            continue
+        if high >= 0:
+            made.append((low, high))
+        low, high = start, end
+    if high >= 0:
+        made.append((low, high))
+    return newest(made)
+
+
 def within(ranges: Ranges, low: int, high: int) -> Ranges:
     """What lies in [low, high)."""
     return tuple((max(start, low), min(end, high)) for start, end in ranges if start < high and end > low)

@@ -11,6 +11,7 @@ from dedupe._kernel import ffi
 LARGEST_SEGMENT = 22  # 4 MiB
 SMALLEST_SEGMENT = 12
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE
+_POPULATE_STEP = 1 << 22
 _madvise = ctypes.CDLL(None, use_errno=True).madvise
 _madvise.argtypes = [ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int]
 
@@ -26,12 +27,14 @@ def reserve(size: int) -> mmap.mmap:
 
 def populate(memory: mmap.mmap, start: int, length: int) -> None:
     """Fault pages in ahead of use, contents unchanged; a kernel older than 5.14 leaves it to first use."""
-    first = start & -mmap.PAGESIZE
     address = int(ffi.cast("uintptr_t", ffi.from_buffer(memory)))
-    # Through ctypes, which releases the GIL: this may take half a second, and mmap.madvise would hold it.
-    if _madvise(address + first, start + length - first, _POPULATE_WRITE):
-        number = ctypes.get_errno()
-        if number != errno.EINVAL:
+    # In steps: who wants to map memory waits for the call, and everybody's page faults wait behind that.
+    for first in range(start & -mmap.PAGESIZE, start + length, _POPULATE_STEP):
+        # Through ctypes, which releases the GIL: mmap.madvise would hold it.
+        if _madvise(address + first, min(_POPULATE_STEP, start + length - first), _POPULATE_WRITE):
+            number = ctypes.get_errno()
+            if number == errno.EINVAL:
+                return
             raise OSError(number, os.strerror(number))
 
 

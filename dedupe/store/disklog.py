@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import xxhash
 
-from dedupe.ranges import Ranges, drop, join, total, within
+from dedupe.ranges import Ranges, drop, join, joined, total, within
 from dedupe.store.journal import Journal
 from dedupe.store.kept import KeptLog
 from dedupe.store.lease import Lease
@@ -38,8 +38,7 @@ class DiskLog(KeptLog):
         self._floor = ring.floor(used)
         self._unverified = [record for record in ledger.held() if record.offset >= self._floor]
         self._left = sum(record.length for record in self._unverified)
-        for record in self._unverified:
-            self._held = join(self._held, record.offset, record.end)
+        self._held = joined((record.offset, record.end) for record in self._unverified)
 
     @property
     def wants_save(self) -> bool:
@@ -139,7 +138,7 @@ class DiskLog(KeptLog):
         if self._lease is not None:
             self._take_lease(self._lease)
         elif self.epoch:
-            self._journal.rewrite()
+            self._journal.append([Record(Kind.LEASED, self._journal.ledger.leased)])
 
     # The parts of it.
 

@@ -25,21 +25,27 @@ class Journal:
     there cannot be known.
     """
 
-    def __init__(self, files: Files, path: Path, header: Header, ledger: Ledger) -> None:
+    def __init__(
+        self, files: Files, path: Path, header: Header, ledger: Ledger, count: int | None = None
+    ) -> None:
+        """count: records of a file at `path` to which more may be appended."""
         self.header, self.ledger = header, ledger
         self._files, self._path = files, path
         self._file: File | None = None
-        self._count = 0
+        self._goes_on = count is not None
+        self._count = count or 0
 
     def append(self, records: Sequence[Record]) -> None:
         """All of them, or none that a later load would see (unless the power fails: then the first few)."""
         for record in records:
             self.ledger.apply(record)
-        if self._file is None or self._count + len(records) > 2 * self.ledger.count() + SPARE:
-            self.rewrite()
-            return
         packed = self._pack(records, self._count)
         try:
+            if self._goes_on and self._file is None:
+                self._file = self._files.open(self._path)
+            if self._file is None or self._count + len(records) > 2 * self.ledger.count() + SPARE:
+                self.rewrite()
+                return
             self._file.write(HEADER_BYTES + self._count * RECORD_BYTES, packed)
             self._file.sync()
         except OSError:
@@ -60,6 +66,7 @@ class Journal:
         return start(self._files, self._path, replace(self.header, epoch=epoch))
 
     def close(self) -> None:
+        self._goes_on = False
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -85,7 +92,10 @@ def load(files: Files, path: Path, expected: Header) -> Journal:
         raise ValueError("it belongs to another cache")
     if (header.bits, header.slots) != (expected.bits, expected.slots):
         raise ValueError("it is for another size of the cache")
-    journal = Journal(files, path, header, Ledger(header.bits, header.slots))
+    ledger, count = Ledger(header.bits, header.slots), 0
     for record in parse_records(data, header):
-        journal.ledger.apply(record)
-    return journal
+        ledger.apply(record)
+        count += 1
+    # What follows the last record would follow the next one, and might be taken for records that were relied on.
+    whole = len(data) == HEADER_BYTES + count * RECORD_BYTES
+    return Journal(files, path, header, ledger, count if whole else None)
