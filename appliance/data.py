@@ -47,6 +47,7 @@ from appliance.lanes.reception import Reception
 from appliance.loop import READ, Loop, Worker
 from appliance.notify import Notifier
 from appliance.peer import Peer
+from appliance.precedence import go_first
 from appliance.rpc import RpcError
 from appliance.rpc_loop import RpcServer
 from appliance.teller import Teller
@@ -522,6 +523,7 @@ def main(argv: list[str] | None = None) -> int:
     """`branchline-data CONFIG`; exits 2 on a configuration error, 1 when something cannot be had."""
     arguments = sys.argv[1:] if argv is None else argv
     sys.setswitchinterval(SWITCH_S)
+    go_first()
     dedupe.keep_heap()
     try:
         plane = DataPlane(load(arguments[0]), Notifier())

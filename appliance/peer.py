@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from appliance.lanes.lane import Lane
 
 ACK_S = 0.04  # an acknowledgement waits this long for more to acknowledge,
-ACK_ALONG = 8  # or for so many frames; then the next message takes it along
+ACK_ALONG = 8  # or for so many frames; then the next message takes it along,
+ACK_LATEST_S = 0.3  # and if there is none, not even a heartbeat, it goes alone
+CROWD_S = 0.008  # small frames of a crowd wait this long for each other,
+OPEN_S = 0.001  # and an OPEN this long for its flow's first bytes, where the way is far longer
 EXPRESS_HELD = 8 << 20  # bytes of unacknowledged messages at which flows take the bulk session instead
 YOUNG_S = 0.25  # a flow that has just been opened; later ones are somebody's conversation
 FAR_S = 0.002  # a round trip beside which compressing a message well takes no time
@@ -149,6 +152,7 @@ class Peer:
         path = self.config.path(lane.path)
         traffic = Class.EXPRESS if lane.role is Role.EXPRESS else Class.BULK
         lane.shape(priority(self.box.number(self.id), traffic), round(path.rate * PART) if path else 0)
+        lane.rider = self._ride if lane.role is Role.EXPRESS else None
 
     def take_cache(self, domain: int, cache: dedupe.Cache) -> bool:
         """A cache in place of the one that is used; False while flows would be broken off by that."""
@@ -211,7 +215,7 @@ class Peer:
             store=store,
             rule=rule.name,
         )
-        self._send(opening, patient=self._crowd.at(self.loop.now))
+        self._send(opening, patience=self._patience() or (OPEN_S if self.rtt > FAR_S else 0.0))
 
     def _treatment(self, domain: int, store: bool) -> tuple[int, bool]:
         """A flow whose domain only one box has is compressed, and neither stored nor compared with anything."""
@@ -229,13 +233,16 @@ class Peer:
             flow.stream, offset, flags, dedupe.pack(data, dense=self.rtt > FAR_S) if data else b""
         )
         flow.wan_out += len(frame)
-        self._send(frame, patient=self._crowd.at(self.loop.now) and self.loop.now - flow.began < YOUNG_S)
+        self._send(frame, patience=self._patience() if self.loop.now - flow.began < YOUNG_S else 0.0)
 
     def flow_bulk(self, flow: Flow) -> None:
         self._bulk.offer(flow)
 
     def flow_credit(self, flow: Flow, credit: int) -> None:
-        self._send(frames.credit(flow.stream, credit), patient=self._crowd.at(self.loop.now))
+        self._send(frames.credit(flow.stream, credit), patience=self._patience())
+
+    def _patience(self) -> float:
+        return CROWD_S if self._crowd.at(self.loop.now) else 0.0
 
     def flow_refused(self, flow: Flow, number: int) -> None:
         self._send(frames.failed(flow.stream, number))
@@ -257,7 +264,7 @@ class Peer:
             self._bulk.forget(flow.stream)
             self._blocks.forget(flow.stream)
 
-    def _send(self, frame: bytes, *, patient: bool = False) -> None:
+    def _send(self, frame: bytes, *, patience: float = 0.0) -> None:
         self._express.push(frame)
         held = self._express.sent - self._express.acknowledged
         if (held > MOST_HELD_FRAMES or self._express.held_bytes > MOST_HELD) and not self._overdue:
@@ -266,10 +273,7 @@ class Peer:
             self.loop.at_end(lambda: self.attachment.restart(reason))
         lane = self.attachment.lanes.get(Role.EXPRESS)
         if lane is not None:
-            received = self._received[Role.EXPRESS]
-            if received.pending >= ACK_ALONG:
-                lane.send(frames.ack(received.announce()), patient=True)
-            lane.send(frame, patient=patient)
+            lane.send(frame, patience=patience)
 
     # What the lanes tell.
 
@@ -376,7 +380,21 @@ class Peer:
         if received.took(work):
             self._acknowledge(role)
         elif role not in self._ack_timers:
-            self._ack_timers[role] = self.loop.call_later(ACK_S, lambda: self._acknowledge(role))
+            delay = ACK_LATEST_S if role is Role.EXPRESS else ACK_S
+            self._ack_timers[role] = self.loop.call_later(delay, lambda: self._acknowledge(role))
+
+    def _ride(self, lane: Lane) -> bytes:
+        """What an express frame that is leaving takes along."""
+        if self.attachment.lanes.get(Role.EXPRESS) is not lane:
+            return b""
+        received, timer = self._received[Role.EXPRESS], self._ack_timers.get(Role.EXPRESS)
+        due = timer is not None and timer.due - self.loop.now < ACK_LATEST_S - ACK_S
+        if received.pending >= ACK_ALONG or (received.pending and due):
+            if timer is not None:
+                timer.cancel()
+                del self._ack_timers[Role.EXPRESS]
+            return frames.ack(received.announce())
+        return b""
 
     def _acknowledge(self, role: Role) -> None:
         timer = self._ack_timers.pop(role, None)

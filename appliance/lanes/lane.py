@@ -30,7 +30,6 @@ RECORD = 16 * 1024  # the most that one TLS record carries
 CHUNK = 4 * RECORD  # given to TLS in one call
 NOTSENT_LOWAT = 64 * 1024
 READING_S = 0.02  # taken from one lane in a round before others have their turn
-PATIENCE_S = 0.005
 MEASURE_S = 0.05
 LOW_WATER = 64 * 1024  # a backlog below it asks the sender for more
 
@@ -90,6 +89,7 @@ class Lane:
         self.taken_at = loop.now  # when the link last took something that had waited for it
         self.error = 0  # errno of a connection that could not be made, or that broke
         self.closed = False
+        self.rider: Callable[[Lane], bytes] | None = None  # asked for a frame that rides along with others
         self.certificate = b""
         self._loop = loop
         self._context = context
@@ -110,10 +110,10 @@ class Lane:
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
         loop.register(self._fd, mask(not dialler, dialler), self._handshake)
 
-    def send(self, frame: bytes, *, patient: bool = False) -> None:
+    def send(self, frame: bytes, *, patience: float = 0.0) -> None:
         """Queues a frame; everything queued in one round leaves together.
 
-        A patient frame waits `PATIENCE_S` for company, because alone it costs more in headers than in itself.
+        A frame with patience waits so many seconds for company, because alone it costs more in headers than in itself.
         """
         if Lane.tap is not None:
             Lane.tap(self, True, *parse(frame))
@@ -121,9 +121,10 @@ class Lane:
         self.backlog += len(frame)
         if self._flushing:
             return
-        if patient and self.backlog < RECORD:
-            if self._waiting is None:
-                self._waiting = self._loop.call_later(PATIENCE_S, self._flush)
+        if patience and self.backlog < RECORD:
+            if self._waiting is None or self._waiting.due > self._loop.now + patience:
+                self._stop_waiting()
+                self._waiting = self._loop.call_later(patience, self._flush)
             return
         self._flushing = True
         self._loop.at_end(self._flush)
@@ -181,8 +182,7 @@ class Lane:
             return
         self.closed = True
         self._handshake_timer.cancel()
-        if self._waiting is not None:
-            self._waiting.cancel()
+        self._stop_waiting()
         self._loop.unregister(self._fd)
         if self._tls is not None and self._secure and not self.blocked:
             with contextlib.suppress(OSError):
@@ -300,11 +300,15 @@ class Lane:
 
     def _flush(self) -> None:
         self._flushing = False
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
+        self._stop_waiting()
         if self.closed or not self._secure or self._tls is None:
             return
+        rider = self.rider(self) if self.rider is not None else b""
+        if rider:
+            if Lane.tap is not None:
+                Lane.tap(self, True, *parse(rider))
+            self._out.append(rider)
+            self.backlog += len(rider)
         blocked = False
         try:
             while self._fill():
@@ -326,6 +330,11 @@ class Lane:
                 self._loop.modify(self._fd, mask(not self._paused, blocked))
         if self.backlog <= LOW_WATER:
             self.owner.lane_drained(self)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
 
     def _learn(self, blocked: bool) -> None:
         """Measures the link while, and only while, it is what everything waits for."""
