@@ -9,9 +9,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from dedupe.index import THIN
+
 IDLE_S = 600.0  # without traffic; from then on a cache's memory is there for others
 LEAST = 64 << 20  # bytes that even a box of small caches may use: their indexes are dense
-PER_LOG = 200  # bytes of log to a byte of index: 5 MB per GB
 OF_MACHINE = 4  # the part of the machine's memory that an index may be at most
 
 Key = TypeVar("Key", bound=Hashable)
@@ -19,7 +20,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 def usual_budget(logs: int, machine: int) -> int:
     """Bytes for all indexes of a box that may hold `logs` bytes of log and has `machine` bytes of memory."""
-    return min(max(LEAST, logs // PER_LOG), machine // OF_MACHINE)
+    return min(max(LEAST, logs // THIN), machine // OF_MACHINE)
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from dedupe.window import DecodeWindow, EncodeWindow
 LEAST_CAPACITY = 4096
 LARGEST_CAPACITY = 1 << 39
 SYNC_STEP = 1 << 23
-RECOVERY_STEP = 1 << 22
+RECOVERY_STEP = 1 << 21  # short, so that a disk that hangs is told from one that is read much
 TAKEN = 4  # an index so many times larger is filled from the logs, not from the one before
 
 
@@ -194,7 +194,7 @@ class Cache:
         traffic, and traffic never for it. Call it about once a second, and again while it says True or wants_sync.
         """
         more = self._store is not None and self._store.sync(budget, self._quiesce)
-        return (not self._resting and self._read_back(budget)) or more
+        return (not self._resting and self._read_back(min(budget, RECOVERY_STEP))) or more
 
     def resize(self, index: int, *, faulted: bool = True) -> None:
         """Bytes of memory for the anchor index from now on; traffic does not wait for more than a block.
@@ -260,7 +260,7 @@ class Cache:
 
     def _read_back(self, budget: int) -> bool:
         """About `budget` bytes. True if there is more."""
-        part = self._again.next(min(budget, RECOVERY_STEP))
+        part = self._again.next(budget)
         if part is not None:
             self._learn_again(*part)
             return True

@@ -8,7 +8,7 @@ from dedupe.storage import populate, reserve
 BUCKET = 64  # bytes
 LEAST, LARGEST = 1 << 10, (1 << 32) - 1
 DENSE, DENSE_UP_TO = 8, 1 << 27  # a byte of index to so many of each log's capacity holds nearly all anchors
-THIN = 200  # a byte of index to so many of log, at most, in larger ones: 5 MB per GB
+THIN = 225  # a byte of index to so many of log, at most, in larger ones: with a log's ledger 5 MB per GB
 
 
 def usual_index(capacity: int) -> int:

@@ -267,8 +267,8 @@ class Cache(_Section, frozen=True):
     index: Annotated[
         Size,
         _is(
-            "Memory for the indexes of all caches. Active peers share it, idle ones give it back. 0: 5 MB for each GB "
-            "of log that the caches may hold, at least 64 MiB, at most a quarter of the machine's memory.",
+            "Memory for the indexes of all caches. Active peers share it, idle ones give it back. 0: 4.4 MB for each "
+            "GB of log that the caches may hold, at least 64 MiB, at most a quarter of the machine's memory.",
             unit="bytes",
             at_least=0,
             at_most=2**40,

@@ -84,7 +84,7 @@ def test_a_new_budget_and_one_that_leaves() -> None:
 
 @pytest.mark.parametrize(
     ("logs", "machine", "budget"),
-    [(GB, 16 * GB, 64 << 20), (100 * GB, 16 * GB, 500 * MB), (1000 * GB, 16 * GB, 4 * GB)],
+    [(GB, 16 * GB, 64 << 20), (90 * GB, 16 * GB, 400 * MB), (1000 * GB, 16 * GB, 4 * GB)],
 )
 def test_usual_budget(logs: int, machine: int, budget: int) -> None:
     assert usual_budget(logs, machine) == budget
