@@ -1,4 +1,4 @@
-"""Large logs of two boxes, made in a minute: through the store's own writer, on sparse files.
+"""A large log of two boxes, made in a minute: through the store's own writer, on sparse files.
 
 Most of a log is zeros, which take no disk; its newest part and some older stretches are pseudo-random content, a
 function of the place. Journals, checksums, leases and identities are those of any cache.
@@ -44,9 +44,9 @@ def make(
     real: Callable[[int], bool],
     progress: Callable[[str], None],
 ) -> None:
-    """Fills both directions with `size` bytes each. places: the cache directory and the box's id, of two boxes.
+    """Fills the log that the second box writes. places: the cache directory and the box's id, of two boxes.
 
-    real(block): whether block n (256 KiB) of the second box's log has content. The other log is all zeros.
+    size: bytes of each log. real(block): whether block n (256 KiB) has content.
     """
     (_, first), (_, second) = places
     names = ((first, second), (second, first))
@@ -59,16 +59,15 @@ def make(
     caches[1].accept(offers[0])
     for start in range(0, size, STEP):
         end = min(start + STEP, size)
-        for writer, reader in (caches, caches[::-1]):
-            for block in range(start // BLOCK, -(-end // BLOCK)):
-                low, high = block * BLOCK, min((block + 1) * BLOCK, end)
-                raw = content(block) if writer is caches[1] and real(block) else _ZEROS
-                _put(writer._mine, low, high, raw)
-                _put(reader._theirs, low, high, raw)
+        for block in range(start // BLOCK, -(-end // BLOCK)):
+            low, high = block * BLOCK, min((block + 1) * BLOCK, end)
+            raw = content(block) if real(block) else _ZEROS
+            _put(caches[1]._mine, low, high, raw)
+            _put(caches[0]._theirs, low, high, raw)
         for cache in caches:
             while cache.sync(2 * STEP):
                 pass
-        if start % (STEP << 7) == 0:
+        if start % (STEP << 9) == 0:
             progress(f"{start / 1e9:.0f} GB of each log written")
     for cache in caches:
         cache.close()
