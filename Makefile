@@ -28,7 +28,7 @@ check:  ## Lint, format, types, dead code
 unit:  ## Tests without privileges
 	$(PYTHON) -m pytest tests/unit
 
-fuzz:  ## The C kernel under ASan, UBSan and libFuzzer, for ten seconds
+fuzz:  ## The C kernel under ASan, UBSan and libFuzzer, and the recovery of caches, for ten seconds
 	tests/fuzz/run 10
 
 crash:  ## 500 crashes of the chunk cache under traffic, and 20 power cuts of real boxes

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import xxhash
 
+from dedupe.offer import LARGEST_OFFSET
+
 _HEADER = struct.Struct("<8sQQIII")
 _RECORD = struct.Struct("<IIQQ")
 _CHECK = struct.Struct("<Q")
@@ -83,12 +85,14 @@ def parse_header(data: bytes) -> Header:
 
 def parse_records(data: bytes, header: Header) -> Iterator[Record]:
     """Those after the header, up to the first that is damaged or out of range: nothing after it was ever relied on."""
-    at, seed = HEADER_BYTES, header.epoch
+    at, seed, segment = HEADER_BYTES, header.epoch, 1 << min(header.bits, 62)
     whole = (len(data) - at) // RECORD_BYTES * RECORD_BYTES
     for kind, length, offset, digest, check in _CHECKED.iter_unpack(data[at : at + whole]):
         if (
             check != xxhash.xxh3_64_intdigest(data[at : at + _RECORD.size], seed & _SEEDS)
             or kind not in _KINDS
+            or offset + length > LARGEST_OFFSET
+            or (kind == Kind.HELD and not 0 < length <= (-offset - 1) % segment + 1)
         ):
             return
         yield Record(_KINDS[kind], offset, length, digest)

@@ -22,6 +22,15 @@ def blocks() -> list[bytes]:
     return [left.encode(raw, effort=effort).wire for effort in Effort for raw in contents]
 
 
+def scripts() -> list[bytes]:
+    """Inputs of recovery.py: one kind of harm each, to the first journal, then to the second, then sound records."""
+    dice = random.Random(9)
+    harms = [bytes([how]) + dice.randbytes(40) for how in range(6)]
+    later = [bytes([0, 0, how]) + dice.randbytes(40) for how in range(6)]
+    records = [bytes([3, keep, count]) + dice.randbytes(28 * count) for keep in (0, 1) for count in (1, 5)]
+    return harms + later + records
+
+
 def exchanges() -> list[bytes]:
     """Inputs of round_trip.c: control, length in sixteens, bytes; a control of 0x80 repeats them."""
     dice = random.Random(8)
@@ -42,7 +51,8 @@ def exchanges() -> list[bytes]:
 
 def main() -> None:
     # Random epochs make the checks of blocks differ from run to run; the fuzz target does not look at them.
-    for name, inputs in (("block", [STATE + wire for wire in blocks()]), ("round_trip", exchanges())):
+    seeds = {"block": [STATE + wire for wire in blocks()], "round_trip": exchanges(), "recovery": scripts()}
+    for name, inputs in seeds.items():
         directory = HERE / name
         directory.mkdir(exist_ok=True)
         for number, data in enumerate(inputs):

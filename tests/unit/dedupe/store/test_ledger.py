@@ -8,6 +8,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dedupe.offer import LARGEST_OFFSET
 from dedupe.store.ledger import (
     HEADER_BYTES,
     Header,
@@ -34,7 +35,16 @@ def ledger(*records: Record) -> Ledger:
 
 
 numbers = st.integers(0, (1 << 64) - 1)
-records = st.builds(Record, st.sampled_from(Kind), numbers, st.integers(0, (1 << 32) - 1), numbers)
+offsets = st.integers(0, LARGEST_OFFSET - (1 << 32))
+others = st.builds(
+    Record,
+    st.sampled_from([Kind.DROPPED, Kind.LEASED, Kind.CLOSED]),
+    offsets,
+    st.integers(0, (1 << 32) - 1),
+    numbers,
+)
+whole = st.builds(lambda offset, hash_: held(offset, 16 - offset % 16, hash_), offsets, numbers)
+records = others | whole
 
 
 @given(st.lists(records, max_size=5), st.data())
@@ -65,6 +75,16 @@ def test_the_vectors_of_the_format() -> None:
         Record(Kind.DROPPED, 2, 3),
         Record(Kind.CLOSED, 70_000),
     ]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [held(14, 3), held(5, 0), held(LARGEST_OFFSET, 1), Record(Kind.LEASED, LARGEST_OFFSET + 1)],
+    ids=["two segments", "nothing", "beyond", "lease beyond"],
+)
+def test_a_record_out_of_range_ends_the_journal(record: Record) -> None:
+    packed = HEADER.pack() + held(0, 3).pack(5, 0) + record.pack(5, 1) + held(16, 3).pack(5, 2)
+    assert list(parse_records(packed, HEADER)) == [held(0, 3)]
 
 
 def test_a_record_counts_only_in_its_place_and_epoch() -> None:
