@@ -181,5 +181,6 @@ def _show(reports: Reports, as_json: bool, *, verified: bool) -> None:
 
 def _state(report: dict[str, Any], log: dict[str, Any]) -> str:
     if report["in_use"]:
-        return "in use"
+        unread = report.get("unread", 0)  # of both logs together
+        return f"in use, {show_size(unread)} to be indexed" if unread else "in use"
     return "closed" if log["clean"] else "to be recovered"

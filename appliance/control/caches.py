@@ -56,8 +56,9 @@ class Caches:
         if action == "clear":
             await self._data.call("clear_cache", {} if peer is None else {"peer": peer}, within=_CLEARING_S)
         indexes = await self._indexes()
-        sizes = {(one["peer"], one["domain"]): one["index"] for one in indexes["caches"]}
-        caches = [{**asdict(one), "index": sizes.get((one.peer, one.domain), 0)} for one in found]
+        known = {(one["peer"], one["domain"]): one for one in indexes["caches"]}
+        closed = {"index": 0, "unread": 0}
+        caches = [{**asdict(one), **known.get((one.peer, one.domain), closed)} for one in found]
         totals = {
             "disk": sum(one.disk for one in found),
             "disk_limit": int(self._in_force.config.cache.disk),
