@@ -22,6 +22,7 @@ SAVE_S = 1.0  # between two rounds of saving
 READY_STEP_S = 0.02  # at one cache's turn to be read back before traffic begins
 CLOSE_S = 3.0  # less than a data plane may take to stop
 AGAIN_S = 10.0  # between two attempts to have a cache on disk after all
+STARTER = 64 << 20  # bytes of index before traffic begins: to fault a large one in takes its time
 PREPARE = 16 << 20  # bytes of each log made ready when a peer comes up,
 PREPARED_PEERS = 4  # on a box that has so many at most: a hub's memory goes to whoever sends
 MEMORY_ONLY = 64 << 20  # bytes of each log of a cache that the disk cannot hold, at most
@@ -109,7 +110,7 @@ class Caches:
 
         def read_back() -> None:
             for cache, size in plan:
-                cache.resize(size, faulted=False)
+                cache.resize(min(size, STARTER), faulted=False)
             waiting = caches
             while waiting and self._loop.clock() < end:
                 waiting = [
@@ -121,6 +122,7 @@ class Caches:
         self._worker.submit(read_back, self._prepared)
         self._worker.drain(READY_S + HUNG_S)
         self._look()
+        self._resize([(cache, size) for cache, size in plan if size > STARTER])
 
     def used(self, cache: dedupe.Cache) -> None:
         """Something was logged: it is saved now if the next round would be too late."""
@@ -191,7 +193,10 @@ class Caches:
             self._try_again(stand_in)
 
     def _share(self) -> None:
-        for cache, size in self._memory.plan(self._loop.now):
+        self._resize(self._memory.plan(self._loop.now))
+
+    def _resize(self, plan: list[tuple[dedupe.Cache, int]]) -> None:
+        for cache, size in plan:
 
             def resized(_result: None, error: Exception | None, cache: dedupe.Cache = cache) -> None:
                 self._prepared(None, error)
