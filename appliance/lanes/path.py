@@ -108,11 +108,9 @@ class PathLanes:
             if open_lane is lane:
                 del self.lanes[role]
                 self.reason = reason
-                if self._loop.now - self._began[role] > SHORT_LIFE_S:
-                    self._delay[role] = FIRST_RETRY_S
-                    self._dial_later(role, 0.0)
-                else:
-                    self._retry(role)
+                self._delay[role] = FIRST_RETRY_S
+                lived = self._loop.now - self._began[role]
+                self._dial_later(role, 0.0 if lived > SHORT_LIFE_S else FIRST_RETRY_S)
                 return True
         return False
 

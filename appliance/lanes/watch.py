@@ -13,7 +13,7 @@ from collections import deque
 
 MISSES = 3  # probes in a row that make a path down
 LEAST_SLACK_S = 0.02  # how much later than usual an answer may be, at least
-MOST_SLACK_S = 0.1  # and at most
+MOST_SLACK_S = 0.05  # and at most
 REDIAL_RTTS = 4  # round trips that a lost lane takes to come back
 HOLD_S = 5.0  # a path that was down is not preferred before it has answered for so long,
 LONGEST_HOLD_S = 60.0  # and twice as long each time that it fell again

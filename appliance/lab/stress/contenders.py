@@ -24,9 +24,14 @@ class Contender:
 
 
 @contextmanager
-def branchline(profile: WanProfile, side: Side | None = None, line_rate: int = 0) -> Iterator[Contender]:
-    """Two Branchlines, up, before a server with an echo and a spring. line_rate: what their files call the path's."""
-    with Lab(**asdict(profile)) as lab:
+def branchline(
+    profile: WanProfile, side: Side | None = None, line_rate: int = 0, second: WanProfile | None = None
+) -> Iterator[Contender]:
+    """Two Branchlines, up, before a server with an echo and a spring.
+
+    line_rate: what their files call the rate of every path. second: another WAN between them.
+    """
+    with Lab(**asdict(profile), second=second) as lab:
         _serve(lab)
         with Pair(lab, EAGER, side, side, rate=line_rate) as pair:
             yield Contender("Branchline", lab, lambda port: (lab.server.v4, port), pair)

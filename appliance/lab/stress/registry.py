@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from appliance.lab.stress import idle, loss, many, openings, pages, urgent
+from appliance.lab.stress import idle, loss, many, openings, outages, pages, urgent
 from appliance.lab.stress.figure import Figure
 
 Report = Callable[[str], None]
@@ -17,4 +17,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "openings": openings.measure,
     "many": many.measure,
     "loss": loss.measure,
+    "switch": outages.switch,
+    "cut": outages.cut,
+    "lane_kill": outages.lane_kill,
 }
