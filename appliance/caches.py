@@ -68,6 +68,7 @@ class Caches:
         self._stand_ins: dict[dedupe.Cache, _StandIn] = {}
         self._saving: set[dedupe.Cache] = set()
         self._memory: IndexMemory[dedupe.Cache] = IndexMemory(0)
+        self._trimming = False
         loop.call_later(SAVE_S, self._round)
 
     def configure(self, config: Config) -> None:
@@ -140,6 +141,18 @@ class Caches:
             return
         for cache in caches:
             self._worker.submit(lambda cache=cache: cache.prepare(PREPARE), self._prepared)  # type: ignore[misc]
+
+    def rest(self, caches: list[dedupe.Cache]) -> None:
+        """Memory that only flows need goes back to the system, for all that come to rest about now together."""
+        for cache in caches:
+            cache.rest()
+        if not self._trimming:
+            self._trimming = True
+            self._loop.call_later(SAVE_S, self._trim)
+
+    def _trim(self) -> None:
+        self._trimming = False
+        self._worker.submit(dedupe.trim_heap, self._prepared)
 
     def close(self, *caches: dedupe.Cache) -> None:
         """Saves all of them and lets go of them; nothing may be encoded or decoded with them any more."""

@@ -57,6 +57,7 @@ HEARTBEAT_S = 0.15  # of the interception table: it lets new flows pass when fou
 TABLE_CHECK_S = 2.0
 SHORT_S = 1.0
 SPARE_DESCRIPTORS = 256  # for everything that is no flow
+WINDOWS_PART = 4  # of limits.memory that compression windows may take besides
 SWITCH_S = 0.0005  # a thread that holds the GIL delays the loop by at most this
 
 
@@ -67,6 +68,7 @@ class DataPlane:
         self.loop = Loop()
         self.worker = Worker(self.loop, "codec")
         self.buffers = Buffers(int(config.limits.memory))
+        dedupe.allow_windows(int(config.limits.memory) // WINDOWS_PART)
         self.config = config
         self.incarnation = secrets.randbits(53)  # JSON numbers are exact up to there
         self.began = time.time()
@@ -151,6 +153,9 @@ class DataPlane:
 
     def _restore_cache(self, peer: str, domain: int, cache: dedupe.Cache) -> bool:
         return self._peers[peer].take_cache(domain, cache)
+
+    def rest(self, caches: list[dedupe.Cache]) -> None:
+        self._caches.rest(caches)
 
     def refuse(self, server: Address, reason: str = "could not be reached") -> None:
         host, port = server
@@ -470,6 +475,7 @@ class DataPlane:
             peer.configure(config.peer(peer_id) or peer.config, config.domains(peer_id))
             peer.attachment.heartbeat = self.heartbeat
         self.buffers.limit = int(config.limits.memory)
+        dedupe.allow_windows(int(config.limits.memory) // WINDOWS_PART)
         self._update_now()
         return {"changed": change.describe()}
 

@@ -131,23 +131,28 @@ def mask(reading: bool, writing: bool) -> int:
     return (READ if reading else 0) | (WRITE if writing else 0)
 
 
-class Worker:
-    """A thread for calls that release the GIL long enough to be worth a hand-over (encoding a large block)."""
+Job = Callable[[], Any]
+Done = Callable[[Any, Exception | None], None]
 
-    def __init__(self, loop: Loop, name: str) -> None:
-        self._loop = loop
-        self._jobs: deque[tuple[Callable[[], Any], Callable[[Any, Exception | None], None]]] = deque()
-        self._ready = threading.Semaphore(0)
-        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
-        self._stopping = False
+
+class Queue:
+    """One party's jobs for a worker; they keep their order. Its turn comes when it has had the least of the thread."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.jobs: deque[tuple[Job, Done]] = deque()  # changed under the worker's lock
+        self.attained = 0.0  # seconds of the thread's CPU; the same
+        self._worker = worker
         self._pending = 0  # jobs whose `done` has not been called; changed by the loop's thread only
-        self._thread.start()
 
-    def submit(self, job: Callable[[], Any], done: Callable[[Any, Exception | None], None]) -> None:
-        """Runs `job()` in the thread, then `done(result, error)` on the loop; jobs keep their order."""
+    def submit(self, job: Job, done: Done) -> None:
+        """Runs `job()` in the thread, then `done(result, error)` on the loop."""
         self._pending += 1
-        self._jobs.append((job, done))
-        self._ready.release()
+
+        def finish(result: Any, error: Exception | None) -> None:
+            self._pending -= 1
+            done(result, error)
+
+        self._worker.take(self, job, finish)
 
     def drain(self, seconds: float | None = None) -> bool:
         """Waits until the jobs submitted so far have run, for so long at most; their `done` calls are still to come."""
@@ -157,27 +162,68 @@ class Worker:
         self.submit(reached.set, lambda _result, _error: None)
         return reached.wait(seconds)
 
+
+class Worker(Queue):
+    """A thread for calls that release the GIL long enough to be worth a hand-over (encoding a large block).
+
+    Several parties share it through queues of their own, least attained service first (start-time fair queueing,
+    Goyal et al., SIGCOMM 1996: one that was idle has saved nothing up). It is a queue itself, for what is nobody's.
+    """
+
+    def __init__(self, loop: Loop, name: str, clock: Callable[[], float] = time.thread_time) -> None:
+        """`clock`: seconds that the thread which asks has used."""
+        super().__init__(self)
+        self._loop = loop
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._waiting: list[Queue] = []
+        self._floor = 0.0  # what the queue had attained that was served last
+        self._stopping = False
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
+
+    def queue(self) -> Queue:
+        """A queue for one more party."""
+        return Queue(self)
+
+    def take(self, queue: Queue, job: Job, done: Done) -> None:
+        """For queues only."""
+        with self._changed:
+            if not queue.jobs:
+                queue.attained = max(queue.attained, self._floor)
+                self._waiting.append(queue)
+            queue.jobs.append((job, done))
+            self._changed.notify()
+
     def close(self) -> None:
-        self._stopping = True
-        self._ready.release()
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
         self._thread.join()
 
-    def _serve(self) -> None:
-        while True:
-            self._ready.acquire()
+    def _next(self) -> tuple[Queue, Job, Done] | None:
+        with self._changed:
+            while not self._waiting and not self._stopping:
+                self._changed.wait()
             if self._stopping:
-                return
-            job, done = self._jobs.popleft()
+                return None
+            queue = min(self._waiting, key=lambda queue: queue.attained)
+            job, done = queue.jobs.popleft()
+            if not queue.jobs:
+                self._waiting.remove(queue)
+            self._floor = queue.attained
+            return queue, job, done
+
+    def _serve(self) -> None:
+        while (found := self._next()) is not None:
+            queue, job, done = found
             result: Any = None
             failure: Exception | None = None
+            began = self._clock()
             try:
                 result = job()
             except Exception as error:  # noqa: BLE001 - handed to `done`, which decides
                 failure = error
-            self._loop.call_threadsafe(lambda d=done, r=result, f=failure: self._finish(d, r, f))  # type: ignore[misc]
-
-    def _finish(
-        self, done: Callable[[Any, Exception | None], None], result: Any, failure: Exception | None
-    ) -> None:
-        self._pending -= 1
-        done(result, failure)
+            with self._changed:
+                queue.attained += self._clock() - began
+            self._loop.call_threadsafe(lambda d=done, r=result, f=failure: d(r, f))  # type: ignore[misc]

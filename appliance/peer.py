@@ -50,6 +50,7 @@ MOST_HELD_FRAMES = 200_000
 MOST_BAD_BLOCKS = (
     256  # in a row; a log that differs is refused block by block until the NAKs have told the peer
 )
+REST_S = 10.0  # without a flow, after which a peer gives back what only flows need
 MOST_DOMAINS = 8  # cache domains that one peer may use
 
 
@@ -98,6 +99,8 @@ class Box(Protocol):
 
     def prepare(self, caches: list[dedupe.Cache]) -> None: ...
 
+    def rest(self, caches: list[dedupe.Cache]) -> None: ...
+
 
 class Peer:
     def __init__(
@@ -108,7 +111,7 @@ class Peer:
         self.config = config
         self.id = str(config.id)
         self.loop = box.loop
-        self.worker = box.worker
+        self.worker = box.worker.queue()
         self.buffers = box.buffers
         self.flows: dict[int, Flow] = {}
         self.finished = {"flows": 0, "aborted": 0, "lan_in": 0, "lan_out": 0}
@@ -131,6 +134,7 @@ class Peer:
         self._bad_in_a_row = 0
         self._credit = FIRST_CREDIT
         self._expiry: Timer | None = None
+        self._rest: Timer | None = None
 
     def configure(self, config: PeerConfig, domains: frozenset[int]) -> None:
         """Takes over what may change while flows go on. A new cache domain is used from the next association on."""
@@ -186,7 +190,7 @@ class Peer:
         for flow in list(self.flows.values()):
             flow.abort(reason, tell=False)
         self.attachment.close(reason)
-        for timer in self._ack_timers.values():
+        for timer in (*self._ack_timers.values(), *filter(None, (self._rest,))):
             timer.cancel()
         self._bulk.reset()
         self._blocks.reset()
@@ -263,6 +267,23 @@ class Peer:
             self.finished["lan_out"] += flow.lan_out
             self._bulk.forget(flow.stream)
             self._blocks.forget(flow.stream)
+            if not self.flows and self._rest is None:
+                self._rest_later()
+
+    def _rest_later(self) -> None:
+        at = self.progress()
+        self._rest = self.loop.call_later(REST_S, lambda: self._rest_if_idle(at))
+
+    def _rest_if_idle(self, at: int) -> None:
+        """A hub has many peers, most of them idle: they keep no memory that only flows need."""
+        self._rest = None
+        if self.flows:
+            return
+        if self.progress() != at:
+            self._rest_later()  # what flows have left behind still arrives
+            return
+        self._blocks.rest()
+        self.box.rest(list(self._caches.values()))
 
     def _send(self, frame: bytes, *, patience: float = 0.0) -> None:
         self._express.push(frame)

@@ -4,14 +4,14 @@ from dedupe.block import Block
 from dedupe.cache import Cache, CacheStats
 from dedupe.errors import BadBlock, CacheInUse, OfferError, StoreError
 from dedupe.express import pack, unpack
-from dedupe.heap import keep_heap
+from dedupe.heap import keep_heap, trim_heap
 from dedupe.index import usual_index
 from dedupe.literals import Effort
 from dedupe.opening import disk_size, open_cache
 from dedupe.store.finding import Finding
 from dedupe.store.inspect import CacheReport, LogReport, clear, delete, inspect
 from dedupe.store.room import Stored, stored, too_many
-from dedupe.window import DecodeWindow, EncodeWindow
+from dedupe.window import DecodeWindow, EncodeWindow, allow_windows
 
 Window = EncodeWindow | DecodeWindow
 
@@ -31,6 +31,7 @@ __all__ = [
     "StoreError",
     "Stored",
     "Window",
+    "allow_windows",
     "clear",
     "delete",
     "disk_size",
@@ -40,6 +41,7 @@ __all__ = [
     "pack",
     "stored",
     "too_many",
+    "trim_heap",
     "unpack",
     "usual_index",
 ]

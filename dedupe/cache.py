@@ -171,6 +171,11 @@ class Cache:
         """The peer could not decode the block: its log range becomes a hole. Send it again with literal=True."""
         self._encoder.reject(block)
 
+    def rest(self) -> None:
+        """Give back the memory that only flows need; to be called when none has been open for a while."""
+        with self._encoding:
+            self._encoder.rest()
+
     def decode(self, wire: Buffer, *, window: DecodeWindow | None = None, limit: int) -> bytes:
         """The original bytes, verified, at most `limit`. Blocks must come in the order they were sent.
 
@@ -234,6 +239,7 @@ class Cache:
 
     def close(self) -> None:
         """Save everything and let go of the directory. No call but findings and stats may follow."""
+        self.rest()
         with self._encoding, self._decoding:
             self._ready = False
             if self._store is not None:

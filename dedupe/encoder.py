@@ -1,5 +1,6 @@
 """Original bytes in, a block out; the log and the index grow."""
 
+import threading
 from collections import deque
 from typing import Any
 
@@ -18,6 +19,36 @@ RELOG_BELOW = 16384
 LEAST_LOGGED = 256  # fewer bytes seldom hold an anchor to be found again by
 
 
+class _Room(threading.local):
+    """What the search writes to: about 1 MB, for all encoders of a thread, because it lasts one call."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.found: Any = ffi.new("bl_found *")
+        self.parts: tuple[Any, ...] = ()
+
+
+_room = _Room()
+
+
+def _found_room(length: int) -> Any:
+    """The calling thread's bl_found, with room for a block of that length."""
+    if length > _room.length or not _room.length:
+        _room.length = max(1 << 16, 1 << (length - 1).bit_length() if length else 0)
+        anchors, copies = _room.length // 16, _room.length // 32 + 2
+        token = ffi.new("uint8_t[]", copies * lib.BL_TOKEN_MAX)
+        literal = ffi.new("uint8_t[]", _room.length)
+        anchor = ffi.new("bl_anchor[]", anchors)
+        copy = ffi.new("bl_copy[]", copies)
+        _room.parts = (token, literal, anchor, copy)
+        found = _room.found
+        found.token, found.token_room = token, copies * lib.BL_TOKEN_MAX
+        found.literal = literal
+        found.anchor, found.anchor_room = anchor, anchors
+        found.copy, found.copy_room = copy, copies
+    return _room.found
+
+
 class Encoder:
     """One direction of a cache. Everything but room, acknowledge and reject runs in one thread at a time."""
 
@@ -25,9 +56,8 @@ class Encoder:
         self._mine, self._theirs, self._index = mine, theirs, index
         self._literals = LiteralEncoder()
         self._search: Any = ffi.new("bl_search *", {"index": index.kernel, "relog_below": RELOG_BELOW})
-        self._found: Any = ffi.new("bl_found *")
+        self._found: Any = None  # the calling thread's, from _match on
         self._views = (View(self._search.view[MINE], mine), View(self._search.view[THEIRS], theirs))
-        self._room = 0
         self._head_room: Any = ffi.new("uint8_t[]", lib.BL_HEAD_MAX)
         self._rejected: deque[Block] = deque()
         self._acknowledged = 0
@@ -49,6 +79,10 @@ class Encoder:
         """Another index, from the next block on."""
         self._index = index
         self._search.index = index.kernel
+
+    def rest(self) -> None:
+        """Gives back what only traffic needs; not while encode runs."""
+        self._literals.rest()
 
     def room(self) -> int:
         mine = self._mine
@@ -84,7 +118,8 @@ class Encoder:
     def _encode(
         self, raw: Buffer, effort: Effort, window: EncodeWindow | None, store: bool, copy: bool
     ) -> Block:
-        mine, found = self._mine, self._found
+        mine, found = self._mine, _found_room(len(raw))
+        self._found = found
         length, base = len(raw), mine.head
         data = ffi.from_buffer("uint8_t[]", raw)
         self._match(data, length, window, store, copy)
@@ -109,8 +144,6 @@ class Encoder:
 
     def _match(self, data: Any, length: int, window: EncodeWindow | None, store: bool, copy: bool) -> None:
         """Fills self._found with tokens, literals and anchors."""
-        if length > self._room or not self._room:
-            self._make_room(length)
         search, found, mine, theirs = self._search, self._found, self._mine, self._theirs
         oldest_mine = mine.head + length - mine.span
         oldest_theirs = max(0, theirs.head - theirs.span)
@@ -158,19 +191,6 @@ class Encoder:
         self.rejects += 1
         if block.window is not None:
             block.window.reset()
-
-    def _make_room(self, length: int) -> None:
-        self._room = max(1 << 16, 1 << (length - 1).bit_length() if length else 0)
-        anchors, copies = self._room // 16, self._room // 32 + 2
-        self._tokens = ffi.new("uint8_t[]", copies * lib.BL_TOKEN_MAX)
-        self._gathered = ffi.new("uint8_t[]", self._room)
-        self._anchors = ffi.new("bl_anchor[]", anchors)
-        self._copies = ffi.new("bl_copy[]", copies)
-        found = self._found
-        found.token, found.token_room = self._tokens, copies * lib.BL_TOKEN_MAX
-        found.literal = self._gathered
-        found.anchor, found.anchor_room = self._anchors, anchors
-        found.copy, found.copy_room = self._copies, copies
 
     def _count(self, block: Block) -> None:
         self.blocks += 1

@@ -16,3 +16,10 @@ def keep_heap() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(_M_TRIM_THRESHOLD, KEPT) and mallopt(_M_MMAP_THRESHOLD, KEPT // 4))
+
+
+def trim_heap() -> None:
+    """Give freed memory back all the same, also from the middle of the heap; takes milliseconds, without the GIL."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

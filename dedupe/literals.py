@@ -51,6 +51,11 @@ class LiteralEncoder:
         self._pool = EncodePool()
         self._frames = {level: compressor(FRAME_LOG, level) for level in LEVELS.values()}
 
+    def rest(self) -> None:
+        """Gives the memory of all contexts back; the next block makes them anew."""
+        self._pool.rest()
+        self._frames = {level: compressor(FRAME_LOG, level) for level in LEVELS.values()}
+
     def encode(
         self, data: bytes | memoryview, effort: Effort, window: EncodeWindow | None
     ) -> tuple[Coding, bytes | memoryview]:

@@ -1,5 +1,6 @@
 """Per-flow literal compression windows (zstd streaming) and the bounded pools they draw their memory from."""
 
+import threading
 import weakref
 from collections import OrderedDict
 from typing import IO, cast
@@ -72,6 +73,37 @@ class EncodeWindow:
             self.hint = (0, 0, 0)
 
 
+STREAM = 3 << 20  # bytes of memory
+
+
+class Allowance:
+    """How many encoding streams all sessions of this process may have together; every session may have one."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.taken = 0
+        self._lock = threading.Lock()
+
+    def take(self, *, first: bool) -> bool:
+        with self._lock:
+            if self.taken >= self.most and not first:
+                return False
+            self.taken += 1
+            return True
+
+    def give(self, count: int) -> None:
+        with self._lock:
+            self.taken -= count
+
+
+allowance = Allowance(4 * MOST_WINDOWS)
+
+
+def allow_windows(memory: int) -> None:
+    """Let all sessions of this process use about `memory` bytes for the windows that they encode with."""
+    allowance.most = memory // STREAM
+
+
 class EncodePool:
     """At most MOST_WINDOWS streams. One that was not used lately goes to the next flow that needs one."""
 
@@ -80,6 +112,18 @@ class EncodePool:
     def __init__(self) -> None:
         self._streams: OrderedDict[int, EncodeStream] = OrderedDict()
         self._clock = 0
+
+    def rest(self) -> None:
+        """Gives all memory back; a flow that goes on begins a new stream."""
+        for stream in self._streams.values():
+            owner = stream.owner()
+            if owner is not None and owner.stream is stream:
+                owner.stream = None
+        allowance.give(len(self._streams))
+        self._streams.clear()
+
+    def __del__(self) -> None:
+        allowance.give(len(self._streams))
 
     def stream(self, window: EncodeWindow, level: int) -> tuple[EncodeStream, bool] | None:
         """The window's stream and whether it is new; None when all are busy. One that goes on keeps its level."""
@@ -101,7 +145,7 @@ class EncodePool:
             owner = stream.owner()
             if owner is None or owner.stream is not stream:
                 return self._take(key, level)
-        if len(self._streams) < MOST_WINDOWS:
+        if len(self._streams) < MOST_WINDOWS and allowance.take(first=not self._streams):
             return compressor(WINDOW_LOG, level)
         key, stream = next(iter(self._streams.items()))
         if self._clock - stream.used < self.PATIENCE:

@@ -217,7 +217,12 @@ class Limits(_Section, frozen=True):
     ] = 20_000
     memory: Annotated[
         Size,
-        _is("Buffers of all flows and lanes together.", unit="bytes", at_least=16 * 2**20, at_most=2**40),
+        _is(
+            "Buffers of all flows and lanes together; their compression windows may take a quarter of it besides.",
+            unit="bytes",
+            at_least=16 * 2**20,
+            at_most=2**40,
+        ),
     ] = Size(512 * 2**20)
     flow_buffer: Annotated[
         Size,

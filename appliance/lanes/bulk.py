@@ -18,7 +18,7 @@ from appliance.flows.buffers import Buffers
 from appliance.lanes import frames
 from appliance.lanes.frames import FIN, ProtocolError
 from appliance.lanes.session import Sender
-from appliance.loop import Loop, Worker
+from appliance.loop import Loop, Queue
 
 if TYPE_CHECKING:
     from appliance.flows.flow import Flow
@@ -58,7 +58,7 @@ class BulkOwner(Protocol):
     """The peer, as its bulk session sees it."""
 
     loop: Loop
-    worker: Worker
+    worker: Queue
     buffers: Buffers
 
     def cache(self, domain: int) -> dedupe.Cache: ...
@@ -305,6 +305,10 @@ class BulkReceiver:
         window = self._windows.pop(stream, None)
         if window is not None:
             self._keep_late(stream, window)
+
+    def rest(self) -> None:
+        """Nothing has been under way for a while: what ended streams have left is of no use any more."""
+        self._late.clear()
 
     def _keep_late(self, stream: int, window: dedupe.DecodeWindow) -> None:
         self._late[stream] = window

@@ -88,6 +88,10 @@ class FakeBox:
     def close_cache(self, cache: dedupe.Cache) -> None:
         cache.close()
 
+    def rest(self, caches: list[dedupe.Cache]) -> None:
+        for cache in caches:
+            cache.rest()
+
     def prepare(self, caches: list[dedupe.Cache]) -> None:
         for cache in caches:
             cache.prepare(1 << 20)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from appliance.lab.stress import idle, loss, many, openings, outages, pages, urgent
+from appliance.lab.stress import branches, idle, loss, many, openings, outages, pages, urgent
 from appliance.lab.stress.figure import Figure
 
 Report = Callable[[str], None]
@@ -20,4 +20,5 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "switch": outages.switch,
     "cut": outages.cut,
     "lane_kill": outages.lane_kill,
+    "branches": branches.measure,
 }

@@ -1,0 +1,41 @@
+"""Fifty branches on one centre: what each gets of it while some ask for much more, and the memory of a peer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from appliance.lab import telling
+from appliance.lab.hub import Hub
+from appliance.lab.network import Lab
+from appliance.lab.stress.figure import Figure
+
+COUNT, GREEDY = 50, 10
+FLOWS, GREEDY_FLOWS = 4, 16
+SETTLE_S, MEASURE_S = 10.0, 30.0
+UNFAIR = 10.0  # per cent
+MOST_IDLE_MB, MOST_ACTIVE_MB = 1.0, 20.0
+
+
+def measure(report: Callable[[str], None]) -> Iterator[Figure]:
+    """The branches share a process of their own, so that the machine's cores are all there is to share."""
+    with Lab() as lab:
+        telling.start(lab.server)
+        report(f"branches: {COUNT} come up")
+        with Hub(lab, COUNT) as hub:
+            yield Figure("idle_peer_rss", hub.per_peer() / 2**20, "MB", MOST_IDLE_MB)
+            for number in range(COUNT):
+                hub.open(number, GREEDY_FLOWS if number < GREEDY else FLOWS, (lab.server.v4, telling.PORT))
+            report(f"branches: all download, {GREEDY} of them with more connections")
+            time.sleep(SETTLE_S)
+            before = [branch["received"] for branch in hub.look()]
+            time.sleep(MEASURE_S)
+            got = [branch["received"] - was for branch, was in zip(hub.look(), before, strict=True)]
+            yield Figure("active_peer_rss", hub.per_peer() / 2**20, "MB", MOST_ACTIVE_MB)
+    mean = sum(got) / COUNT
+    greedy, others = got[:GREEDY], got[GREEDY:]
+    report(
+        f"branches: {mean / MEASURE_S / 1e6:.2f} MB/s each, {min(got) / mean:.2f} to {max(got) / mean:.2f} of that"
+    )
+    advantage = (sum(greedy) / len(greedy)) / (sum(others) / len(others)) - 1
+    yield Figure("greedy_branch_advantage", 100 * abs(advantage), "%", UNFAIR)
