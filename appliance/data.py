@@ -18,7 +18,6 @@ import ssl
 import sys
 import time
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +31,7 @@ from appliance.capture.feed import Feed
 from appliance.config import Config, ConfigError, Limits, from_dict, load
 from appliance.config.boxspec import box_spec
 from appliance.config.difference import difference
-from appliance.description import describe, describe_flow
+from appliance.description import MOST_FLOWS, describe, describe_flow, next_flows
 from appliance.enrolment.desk import Desk
 from appliance.enrolment.messages import ASKED, Answer, Request
 from appliance.events import Event, Severity
@@ -442,11 +441,8 @@ class DataPlane:
         }
 
     def _rpc_flows(self, params: dict[str, Any]) -> list[dict[str, Any]]:
-        limit = int(params.get("limit", 1000))
-        flows: list[dict[str, Any]] = []
-        for peer in self._peers.values():
-            flows += [describe_flow(peer, flow) for flow in islice(peer.flows.values(), limit - len(flows))]
-        return flows
+        limit = int(params.get("limit", MOST_FLOWS))
+        return [describe_flow(*each) for each in next_flows(self._peers, params.get("after"), limit)]
 
     def _rpc_reload(self, params: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -42,6 +42,7 @@ class Recorder:
         self._path = path
         self._stack = ExitStack()
         self._taps: list[Tap] = []
+        self._round: list[tuple[float, bytes]] = []  # records of one round, to be put in order
         self.done = Recorded()
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -89,8 +90,10 @@ class Recorder:
             while (left := end - time.monotonic()) > 0 and self.done.bytes < most and not enough():
                 for descriptor, _ in poll.poll(min(WAIT_S, left)):
                     self._some(sources[descriptor], most)
+                self._write_round()
             for take in sources.values():
                 self._some(take, most)
+            self._write_round()
         self.done.lost += sum(tap.dropped() for tap in self._taps)
         return self.done
 
@@ -105,7 +108,7 @@ class Recorder:
         except BlockingIOError:
             return False
         self.done.packets += 1
-        self._write(pcapng.packet(number, moment, data, len(data), "in" if incoming else "out"))
+        self._keep(moment, pcapng.packet(number, moment, data, len(data), "in" if incoming else "out"))
         return True
 
     def _frame(self) -> bool:
@@ -119,10 +122,18 @@ class Recorder:
         whole = len(data) + record.length - len(record.body)
         self.done.frames += 1
         self.done.lost = record.lost
-        self._write(
-            pcapng.packet(len(self._taps), record.time, data, whole, "out" if record.sent else "in", said)
-        )
+        direction: pcapng.Direction = "out" if record.sent else "in"
+        self._keep(record.time, pcapng.packet(len(self._taps), record.time, data, whole, direction, said))
         return True
+
+    def _keep(self, moment: float, record: bytes) -> None:
+        self._round.append((moment, record))
+        self.done.bytes += len(record)
+
+    def _write_round(self) -> None:
+        for _, record in sorted(self._round):
+            self._file.write(record)
+        self._round.clear()
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)

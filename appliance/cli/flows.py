@@ -82,9 +82,15 @@ def table(described: Sequence[Mapping[str, Any]]) -> Any:
             tables.percent(flow.get("reduction")),
             tables.duration(flow.get("lan_rtt_s")),
             tables.duration(flow.get("wan_rtt_s")),
-            str(flow.get("reason") or flow.get("lane", "")) + state_of(flow),
+            str(flow.get("reason") or _carried_by(flow)) + state_of(flow),
         )
     return made
+
+
+def _carried_by(flow: Mapping[str, Any]) -> str:
+    """ "bulk on leased", or "express" where the path has no name."""
+    path = f" on {flow['path']}" if flow.get("path") else ""
+    return f"{flow.get('lane', '')}{path}"
 
 
 def application_of(flow: Mapping[str, Any]) -> str:

@@ -95,8 +95,7 @@ class Answers:
         kind = _choice(params, "kind", ("optimised", "passed"))
         flows: list[summary.Tree] = []
         if kind != "passed":
-            said, _ = await self._ask_data("flows", {"limit": limit})
-            flows = list(said or ())[:limit]
+            flows = await self._optimised(limit)
         if kind == "optimised":
             return flows
         try:
@@ -105,6 +104,19 @@ class Answers:
             raise RpcError("unavailable", f"passed flows cannot be listed: {error}") from None
         now = time.time()
         return flows + [summary.passed(flow, self._in_force.config, now) for flow in passed]
+
+    async def _optimised(self, limit: int) -> list[summary.Tree]:
+        """A page after the other: the data plane carries on between them."""
+        flows: list[summary.Tree] = []
+        while len(flows) < limit:
+            asked: Params = {"limit": limit - len(flows)}
+            if flows:
+                asked["after"] = [flows[-1]["peer"], flows[-1]["stream"]]
+            page, _ = await self._ask_data("flows", asked)
+            if not page:
+                break
+            flows += page
+        return flows
 
     async def events(self, params: Params) -> list[Event]:
         """The newest `limit` events after `since` (seconds since 1970) as grave as `severity` or more, oldest first."""

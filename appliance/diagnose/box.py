@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dedupe
+from appliance.config import peers_d
 from appliance.diagnose.redaction import redact, secrets_of
 from appliance.rpc import Client, RpcError
 
@@ -43,6 +44,7 @@ class Box:
         }
         return parts | {
             "config-file.json": lambda: _json(redact(self._file())),
+            "peers-d.json": lambda: _json(redact(self._enrolled())),
             "events.json": self._events,
             "cache.json": self._cache,
         }
@@ -96,12 +98,14 @@ class Box:
 
     def _file(self) -> Any:
         """As plain values, right or wrong; not as text, which may have secrets in a comment."""
+        return _toml(self._config)
+
+    def _enrolled(self) -> dict[str, Any]:
+        """The files of peers that were enrolled, by their names."""
         try:
-            return tomllib.loads(self._config.read_text())
+            return {path.name: _toml(path) for path in peers_d.files(self._config)}
         except OSError as error:
-            raise MissingError(f"{self._config}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise MissingError(f"{self._config}: no TOML: {error}") from None
+            raise MissingError(f"{error.filename}: {error.strerror}") from None
 
     def _events(self) -> str:
         try:
@@ -125,6 +129,15 @@ class Box:
                 return _json([asdict(report) for report in dedupe.inspect(directory)])
             except OSError as error:
                 raise MissingError(f"{directory}: {error}") from None
+
+
+def _toml(path: Path) -> Any:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise MissingError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MissingError(f"{path}: no TOML: {error}") from None
 
 
 def _json(tree: Any) -> str:

@@ -10,6 +10,7 @@ from appliance.config.units import show_duration, show_size
 from appliance.estimate.traffic import Sums
 
 OTHER = "not TCP"
+_WORTH_SAYING = 0.005
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,15 @@ class Report:
         """What an administrator should take home, doubts included."""
         if not self.bytes:
             return f"Nothing was seen in {show_duration(self.seconds)}: is it the right interface?"
-        said = (
-            f"Of {show_size(self.bytes)} in {show_duration(self.seconds)}, {self.encrypted:.0%} was encrypted"
-            f" and {self.other:.0%} was no TCP: neither gains anything."
+        shares = ((self.encrypted, "encrypted"), (self.other, "no TCP"))
+        lost = " and ".join(f"{share:.0%} was {what}" for share, what in shares if share >= _WORTH_SAYING)
+        said = f"Of {show_size(self.bytes)} in {show_duration(self.seconds)}, " + (
+            f"{lost}, which gains nothing." if lost else "nothing was encrypted."
         )
-        if self.optimisable < 0.005:
+        if self.optimisable < _WORTH_SAYING:
             return f"{said} Nothing is left that Branchline could reduce."
         said += (
-            f" The other {self.optimisable:.0%} could be optimised: {self.reduction:.0%} of all bytes need not"
+            f" {self.optimisable:.0%} could be optimised: {self.reduction:.0%} of all bytes need not"
             " cross the WAN. The cache was empty at the beginning and saw this time only: repeats of what came before"
             " would be saved too."
         )

@@ -109,7 +109,7 @@ def test_a_flow_is_listed_with_what_it_is(module_lab: Lab, pair: Pair) -> None:
             assert flow is not None
             assert (flow["application"], flow["protection"], flow["guessed"]) == ("http", "", False)
             assert flow["lane"] == "express"
-            assert flow["remote"]
+            assert flow["path"] == box.call("peers")[0]["paths"][0]["name"]
             assert flow["age_s"] > 0
             assert flow["reduction"] < 1
 

@@ -164,6 +164,7 @@ class DataInMemory:
             "client": ["10.1.0.2", 50000],
             "server": ["fd02::2", 80],
             "peer": "dc",
+            "stream": 2,
             "kind": "optimised",
             "reason": "",
             "state": "open",
@@ -180,7 +181,7 @@ class DataInMemory:
             "wan_in": 60,
             "wan_out": 40,
         }
-        return [flow][: params["limit"]]
+        return [] if params.get("after") else [flow][: params["limit"]]
 
     async def _reload(self, params: Params) -> dict[str, Any]:
         before = self.config

@@ -73,7 +73,11 @@ def test_nothing_is_overwritten_and_half_a_bundle_does_not_stay(tmp_path: Path) 
 def test_a_box_that_is_dead_and_has_no_file(tmp_path: Path) -> None:
     box = Box(tmp_path / "control.sock", tmp_path / "branchline.toml")
     for name, read in box.parts().items():
-        if name not in {"cache.json", "events.json"}:  # those look where boxes usually keep them
+        if name not in {
+            "cache.json",
+            "events.json",
+            "peers-d.json",
+        }:  # those look where boxes usually keep them
             with pytest.raises(MissingError, match=r"control\.sock|branchline\.toml"):
                 read()
     assert box.secrets() == []
@@ -85,8 +89,11 @@ def test_a_file_with_mistakes_is_shown_without_its_secrets(tmp_path: Path) -> No
     state.mkdir()
     (state / "events.jsonl").write_text('{"kind": "peer.down", "text": "gone"}\n')
     file.write_text(f'[box]\nid = "b"\nkey = "box.key"\nnonsense = 1\nstate_dir = "{state}"\n')
+    (tmp_path / "peers.d").mkdir()
+    (tmp_path / "peers.d" / "b7.toml").write_text('[[peers]]\nid = "b7"\nkey = "much too short"\n')
     box = Box(tmp_path / "control.sock", file)
     parts = box.parts()
+    assert json.loads(parts["peers-d.json"]()) == {"b7.toml": {"peers": [{"id": "b7", "key": "(removed)"}]}}
     assert json.loads(parts["config-file.json"]()) == {
         "box": {"id": "b", "key": "(removed)", "nonsense": 1, "state_dir": str(state)}
     }
