@@ -14,9 +14,13 @@ Buffer = bytes | bytearray | memoryview
 
 @dataclass(slots=True)
 class Block:
-    """What encode made. base and logged: the range [base, base + logged) of the log that it appended."""
+    """What encode made. base and logged: the range [base, base + logged) of the log that it appended.
+
+    tokens: those of a block that copies, since what it refers to must be known if it is refused.
+    """
 
     wire: bytes
+    tokens: bytes
     raw_length: int
     copied: int
     literal: int

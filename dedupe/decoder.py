@@ -4,7 +4,7 @@ import ctypes
 from typing import Any
 
 from dedupe._kernel import ffi, lib
-from dedupe.block import HASH_BYTES, LARGEST, Buffer, checksum
+from dedupe.block import LARGEST, Buffer, checksum
 from dedupe.errors import BadBlock
 from dedupe.index import Index
 from dedupe.literals import LiteralDecoder
@@ -70,16 +70,24 @@ class Decoder:
         _check(lib.bl_block_read(data, len(wire), limit, head))
         if head.logs and not self._theirs.head <= head.base <= LARGEST_OFFSET:
             raise BadBlock(f"log offset {head.base} where {self._theirs.head} is next")
-        if head.logged_length > self._theirs.gap:
-            raise BadBlock(f"logs {head.logged_length} bytes, more than was agreed on")
         view = memoryview(wire)
-        literals = self._literals.decode(head.coding, view[head.payload_at :], head.literal_length, window)
-        raw = self._copy(data, literals) if head.copied else literals
-        prefix = view[: head.hash_at]
-        if checksum(raw, prefix, self._theirs.epoch) != view[head.hash_at : head.hash_at + HASH_BYTES]:
+        prefix, payload = view[: head.hash_at], view[head.payload_at :]
+        literals: bytes | memoryview
+        if head.packed:
+            packed = memoryview(self._unpack(payload, head.packed_length, window))
+            tokens = ffi.from_buffer("uint8_t[]", packed)
+            self._measure(tokens)
+            prefix = memoryview(b"".join((prefix, packed[: head.token_length])))
+            literals = packed[head.token_length :]
+        else:
+            tokens = data + head.token_at
+            self._measure(tokens)
+            literals = self._unpack(payload, head.literal_length, window)
+        raw = self._copy(tokens, literals) if head.copied else bytes(literals)
+        if checksum(raw, prefix, self._theirs.epoch) != view[head.hash_at : head.payload_at]:
             raise BadBlock("the bytes are not those that were sent")
         if head.logs:
-            self._append(data, raw)
+            self._append(tokens, raw)
         self.blocks += 1
         self.raw += len(raw)
         self.wire += len(wire)
@@ -88,7 +96,15 @@ class Decoder:
         self.logged += head.logged_length
         return raw
 
-    def _copy(self, data: Any, literals: bytes) -> bytes:
+    def _unpack(self, payload: memoryview, length: int, window: DecodeWindow | None) -> bytes | memoryview:
+        return self._literals.decode(self._head.coding, payload, length, window)
+
+    def _measure(self, tokens: Any) -> None:
+        _check(lib.bl_block_measure(self._head, tokens))
+        if self._head.logged_length > self._theirs.gap:
+            raise BadBlock(f"logs {self._head.logged_length} bytes, more than was agreed on")
+
+    def _copy(self, tokens: Any, literals: bytes | memoryview) -> bytes:
         head = self._head
         raw: bytes = _new_bytes(None, head.raw_length)
         mine = self._mine
@@ -98,7 +114,7 @@ class Decoder:
         _check(
             lib.bl_decode(
                 self._views_room,
-                data + head.token_at,
+                tokens,
                 head.token_length,
                 ffi.from_buffer("uint8_t[]", literals),
                 len(literals),
@@ -112,7 +128,7 @@ class Decoder:
             raise BadBlock("refers to bytes that our own writing has just replaced")
         return raw
 
-    def _append(self, data: Any, raw: bytes) -> None:
+    def _append(self, tokens: Any, raw: bytes) -> None:
         head, theirs = self._head, self._theirs
         start, end = head.base, head.base + head.logged_length
         theirs.begin(start, end)
@@ -122,7 +138,7 @@ class Decoder:
                 self._index.kernel,
                 THEIRS,
                 start,
-                data + head.token_at,
+                tokens,
                 head.token_length,
                 ffi.from_buffer("uint8_t[]", raw),
                 len(raw),

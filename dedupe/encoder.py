@@ -7,7 +7,7 @@ from typing import Any
 from dedupe._kernel import ffi, lib
 from dedupe.block import LARGEST, Block, Buffer, checksum
 from dedupe.index import Index
-from dedupe.literals import Effort, LiteralEncoder
+from dedupe.literals import PACKED, Effort, LiteralEncoder
 from dedupe.log import Log
 from dedupe.ranges import above
 from dedupe.references import references
@@ -128,16 +128,28 @@ class Encoder:
             literals = raw
         elif found.literal_length:
             literals = ffi.buffer(found.literal, found.literal_length)
-        coding, payload = self._literals.encode(literals, effort, window)
-        head = lib.bl_head_write(
-            self._head_room, coding, found.logged_length > 0, base, length, found.token_length
+        tokens = ffi.buffer(found.token, found.token_length)[:]
+        coding, payload = self._literals.encode(tokens, literals, effort, window)
+        packed = coding in PACKED
+        announced = len(tokens) + found.literal_length if packed else len(tokens)
+        head_length = lib.bl_head_write(
+            self._head_room, coding, found.logged_length > 0, base, length, announced
         )
-        prefix = ffi.buffer(self._head_room, head)[:] + ffi.buffer(found.token, found.token_length)[:]
-        wire = b"".join((prefix, checksum(raw, prefix, mine.epoch), payload))
+        head = ffi.buffer(self._head_room, head_length)[:]
+        check = checksum(raw, head + tokens, mine.epoch)
+        wire = b"".join((head, check, payload) if packed else (head, tokens, check, payload))
         if found.logged_length:
             self._append(data, length, base)
         block = Block(
-            wire, length, found.copied, found.literal_length, base, found.logged_length, self.session, window
+            wire,
+            tokens if found.copied else b"",
+            length,
+            found.copied,
+            found.literal_length,
+            base,
+            found.logged_length,
+            self.session,
+            window,
         )
         self._count(block)
         return block
@@ -186,7 +198,7 @@ class Encoder:
 
     def _drop(self, block: Block) -> None:
         self._mine.forget(block.base, block.base + block.logged)
-        for log, start, end in references(block.wire) if block.copied else ():
+        for log, start, end in references(block.tokens):
             (self._mine, self._theirs)[log].unshare(start, end)
         self.rejects += 1
         if block.window is not None:

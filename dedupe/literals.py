@@ -1,4 +1,5 @@
-"""What a block's literals are stored as: raw, LZ4, a zstd frame, or a piece of the flow's zstd stream."""
+"""What a block's literals are stored as: raw, LZ4, or packed with its tokens: a zstd frame, or a piece of the flow's
+zstd stream."""
 
 import enum
 
@@ -14,11 +15,12 @@ from dedupe.window import (
     EncodeWindow,
     compressor,
     decompressor,
+    pack,
 )
 
 
 class Effort(enum.IntEnum):
-    """How much CPU the literals are worth: none, LZ4 (the CPU is short), zstd -1, zstd -5 (the link is short)."""
+    """How much CPU the payload is worth: none, LZ4 (the CPU is short), zstd -1, zstd -5 (the link is short)."""
 
     RAW = 0
     FAST = 1
@@ -37,9 +39,10 @@ class Coding(enum.IntEnum):
     START = 5  # starts a new one
 
 
-LEAST = 48  # fewer literals are not worth a try
+PACKED = frozenset((Coding.FRAME, Coding.STREAM, Coding.START))
+LEAST = 48  # fewer bytes are not worth a try
 SAMPLE = 8192
-EARNED = 64 * 1024  # literals of a flow before it gets a stream, which costs 3 MB
+EARNED = 64 * 1024  # bytes of a flow before it gets a stream, which costs 3 MB
 FRAME_LOG = 18
 LEVELS = {Effort.DEFAULT: 1, Effort.DENSE: 5}  # zstd's
 
@@ -57,22 +60,36 @@ class LiteralEncoder:
         self._frames = {level: compressor(FRAME_LOG, level) for level in LEVELS.values()}
 
     def encode(
-        self, data: bytes | memoryview, effort: Effort, window: EncodeWindow | None
+        self, tokens: bytes, literals: bytes | memoryview, effort: Effort, window: EncodeWindow | None
     ) -> tuple[Coding, bytes | memoryview]:
-        """The coding and the stored bytes; never more than data + 1 % (and a few bytes)."""
-        if not data:
-            return Coding.NONE, b""
-        if effort == Effort.RAW or len(data) < LEAST or _hopeless(data):
-            return Coding.RAW, data
-        if effort == Effort.FAST:
-            return _smaller(Coding.LZ4, lz4.block.compress(data, store_size=False), data)
-        level = LEVELS[effort]
+        """The coding and what follows the check; never more than tokens and literals + 1 % (and a few bytes)."""
+        length = len(literals)
+        level = LEVELS.get(effort)
+        if level is not None and len(tokens) + length >= LEAST:
+            # Hopeless literals come along where a good part of all is tokens.
+            if (length <= 16 * len(tokens) or not _hopeless(literals)) and (
+                packed := self._packed(tokens, literals, level, window)
+            ):
+                return packed
+        elif effort == Effort.FAST and length >= LEAST and not _hopeless(literals):
+            packed_literals = lz4.block.compress(literals, store_size=False)
+            if len(packed_literals) < length:
+                return Coding.LZ4, packed_literals
+        return (Coding.RAW, literals) if length else (Coding.NONE, b"")
+
+    def _packed(
+        self, tokens: bytes, literals: bytes | memoryview, level: int, window: EncodeWindow | None
+    ) -> tuple[Coding, bytes] | None:
+        """None when that saves nothing."""
+        length = len(tokens) + len(literals)
         if window is not None:
-            window.literals += len(data)
-            if window.literals >= EARNED and (found := self._pool.stream(window, level)) is not None:
+            window.packed += length
+            if window.packed >= EARNED and (found := self._pool.stream(window, level)) is not None:
                 stream, fresh = found
-                return Coding.START if fresh else Coding.STREAM, stream.compress(data)
-        return _smaller(Coding.FRAME, self._frames[level].compress(data), data)
+                return Coding.START if fresh else Coding.STREAM, stream.compress(tokens, literals)
+        frame = self._frames[level].compressobj(size=length)
+        packed = pack(frame, tokens, literals) + frame.flush()
+        return (Coding.FRAME, packed) if len(packed) < length else None
 
 
 class LiteralDecoder:
@@ -82,45 +99,42 @@ class LiteralDecoder:
         self._pool = DecodePool()
         self._frames = decompressor()
 
-    def decode(self, coding: int, payload: memoryview, length: int, window: DecodeWindow | None) -> bytes:
-        """Exactly `length` bytes; BadBlock for anything else. Never makes more than `length`."""
+    def decode(
+        self, coding: int, payload: memoryview, length: int, window: DecodeWindow | None
+    ) -> bytes | memoryview:
+        """Exactly `length` bytes (with a packed coding, of tokens and literals); BadBlock for anything else.
+
+        Never makes more than `length`.
+        """
         try:
             data = self._decode(coding, payload, length, window)
         except (zstandard.ZstdError, lz4.block.LZ4BlockError) as error:
-            raise BadBlock(f"literals: {error}") from error
-        if len(data) != length:
-            raise BadBlock(f"literals: {len(data)} bytes where the tokens have {length}")
+            raise BadBlock(f"payload: {error}") from error
+        if len(data) != length or (coding == Coding.NONE) != (length == 0):
+            raise BadBlock(f"payload: {len(data)} bytes of coding {coding}; {length} were announced")
         return data
 
-    def _decode(self, coding: int, payload: memoryview, length: int, window: DecodeWindow | None) -> bytes:
+    def _decode(
+        self, coding: int, payload: memoryview, length: int, window: DecodeWindow | None
+    ) -> bytes | memoryview:
         if coding == Coding.NONE or coding == Coding.RAW:
-            if len(payload) != length or (coding == Coding.NONE) != (length == 0):
-                raise BadBlock(f"literals: {len(payload)} bytes where the tokens have {length}")
-            return bytes(payload)
-        if length == 0:
-            raise BadBlock("literals: a coding for none")
+            return payload
         if coding == Coding.LZ4:
             data: bytes = lz4.block.decompress(payload, uncompressed_size=length)
             return data
         if coding == Coding.FRAME:
             with self._frames.stream_reader(payload) as reader:
                 return reader.read(length)
-        if window is None or coding not in (Coding.STREAM, Coding.START):
-            raise BadBlock(
-                f"literals: coding {coding} {'without a window' if window is None else 'is unknown'}"
-            )
+        if window is None:
+            raise BadBlock(f"payload: coding {coding} without a window")
         if coding == Coding.START:
             stream = self._pool.start(window)
         elif window.stream is None:
-            raise BadBlock("literals: the window is lost")
+            raise BadBlock("payload: the window is lost")
         else:
             stream = window.stream
             self._pool.touch(window)
         return stream.decompress(payload, length)
-
-
-def _smaller(coding: Coding, packed: bytes, data: bytes | memoryview) -> tuple[Coding, bytes | memoryview]:
-    return (coding, packed) if len(packed) < len(data) else (Coding.RAW, data)
 
 
 def _hopeless(data: bytes | memoryview) -> bool:

@@ -2,25 +2,24 @@
 
 from collections.abc import Iterator
 
-from dedupe._kernel import ffi, lib
-
-COPY, LOG_SHIFT, LOG_MASK, LENGTH_SHIFT = 1, 2, 3, 4
+COPY, LOG_SHIFT, MOVED, LITERAL_SHIFT, COPY_SHIFT = 1, 2, 8, 2, 4
 
 
-def references(wire: bytes) -> Iterator[tuple[int, int, int]]:
-    """(log, start, end) of each COPY: log 0 is the sender's, 1 the receiver's. The block must be one of our own."""
-    head = ffi.new("bl_block *")
-    if lib.bl_block_read(ffi.from_buffer("uint8_t[]", wire), len(wire), 1 << 62, head) != lib.BL_OK:
-        raise AssertionError("the kernel cannot read its own block")
-    at, previous = head.token_at, [0] * lib.BL_LOGS
-    while at < head.hash_at:
-        token, at = _varint(wire, at)
-        if not token & COPY:
+def references(tokens: bytes) -> Iterator[tuple[int, int, int]]:
+    """(log, start, end) of each COPY: log 0 is the sender's, 1 the receiver's. The tokens must be our own."""
+    at = done = 0
+    shift = [0, 0]
+    while at < len(tokens):
+        head, at = _varint(tokens, at)
+        if not head & COPY:
+            done += head >> LITERAL_SHIFT
             continue
-        log, length = token >> LOG_SHIFT & LOG_MASK, token >> LENGTH_SHIFT
-        difference, at = _varint(wire, at)
-        start = previous[log] + (difference >> 1 ^ -(difference & 1)) & (1 << 64) - 1
-        previous[log] = start + length
+        log, length = head >> LOG_SHIFT & 1, head >> COPY_SHIFT
+        if head & MOVED:
+            difference, at = _varint(tokens, at)
+            shift[log] += difference >> 1 ^ -(difference & 1)
+        start = shift[log] + done & (1 << 64) - 1
+        done += length
         yield log, start, start + length
 
 

@@ -8,7 +8,7 @@
 int bl_decode(const bl_view *view, const uint8_t *token_section, size_t token_length, const uint8_t *literal,
               size_t literal_length, uint8_t *out, size_t out_length, uint64_t *oldest)
 {
-    bl_reader reader = {token_section, token_section + token_length, {0}};
+    bl_reader reader = {.at = token_section, .end = token_section + token_length};
     size_t done = 0, used = 0;
 
     for (int i = 0; i < BL_LOGS; i++)
@@ -60,7 +60,7 @@ static size_t put_listed(bl_index *index, uint32_t log_id, uint64_t offset, size
 int bl_append(const bl_log *log, bl_index *index, uint32_t log_id, uint64_t base, const uint8_t *token_section,
               size_t token_length, const uint8_t *raw, size_t length, const bl_anchor *anchor, size_t anchors)
 {
-    bl_reader reader = {token_section, token_section + token_length, {0}};
+    bl_reader reader = {.at = token_section, .end = token_section + token_length};
     size_t at = 0, next = 0;
 
     if (log_id >= BL_LOGS)

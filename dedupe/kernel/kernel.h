@@ -97,17 +97,24 @@ typedef struct {
     uint32_t reverse; /* set when log 1 is referenced */
 } bl_found;
 
+/* Packed: the tokens are not in the block as they are (token_at) but packed with the literals, packed_length bytes in
+ * all. What the second line says is known when the tokens have been measured; token_length of others at once. */
 typedef struct {
-    uint32_t coding, logs;
-    uint64_t base, raw_length, token_length, literal_length, logged_length, copied;
+    uint64_t base, raw_length, packed_length;
+    uint64_t token_length, literal_length, logged_length, copied;
     size_t token_at, hash_at, payload_at;
+    uint32_t coding, logs, packed;
 } bl_block;
 
 size_t bl_scan(const uint8_t *raw, size_t from, size_t to, bl_anchor *out, size_t room);
 int bl_match(const bl_search *search, const uint8_t *raw, size_t length, bl_found *found);
-size_t bl_head_write(uint8_t *out, uint32_t coding, int logs, uint64_t base, uint64_t raw_length,
-                     uint64_t token_length);
+/* length: of the tokens; of tokens and literals if they are packed. */
+size_t bl_head_write(uint8_t *out, uint32_t coding, int logs, uint64_t base, uint64_t raw_length, uint64_t length);
+/* The head, and where the other fields are. */
 int bl_block_read(const uint8_t *wire, size_t length, uint64_t limit, bl_block *block);
+/* The block's tokens, of which token_length bytes may be read (of packed ones, packed_length): whether they stand for
+ * as many bytes as the head says, and of what kind. */
+int bl_block_measure(bl_block *block, const uint8_t *token);
 int bl_decode(const bl_view *view, const uint8_t *token, size_t token_length, const uint8_t *literal,
               size_t literal_length, uint8_t *out, size_t out_length, uint64_t *oldest);
 int bl_append(const bl_log *log, bl_index *index, uint32_t log_id, uint64_t base, const uint8_t *token,

@@ -351,7 +351,7 @@ static void weave(scribe *w, const bl_copy *beside, size_t from, size_t to)
 static void write_tokens(const state *s)
 {
     bl_found *found = s->found;
-    scribe w = {.s = s, .writer = {found->token, {0}}, .end = found->token + found->token_room};
+    scribe w = {.s = s, .writer = {.at = found->token}, .end = found->token + found->token_room};
 
     for (size_t i = 0; i <= found->copies; i++) {
         const bl_copy *copy = &found->copy[i];

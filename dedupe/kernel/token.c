@@ -30,46 +30,46 @@ uint8_t *bl_varint_write(uint8_t *at, uint64_t value)
     return at;
 }
 
+enum { COPY = 1, LOGGED = 2, LOG_SHIFT = 2, MOVED = 8, LITERAL_SHIFT = 2, COPY_SHIFT = 4 };
+
 int bl_token_read(bl_reader *reader, bl_token *token)
 {
-    uint64_t head, delta;
+    uint64_t head, delta = 0;
     int status = bl_varint_read(&reader->at, reader->end, &head);
 
     if (status)
         return status;
-    token->copy = head & 1;
-    token->logged = head >> 1 & 1;
-    if (!token->copy) {
-        token->length = head >> 2;
-        return token->length ? BL_OK : BL_LENGTH;
-    }
-    token->log = head >> 2 & 3;
-    token->length = head >> 4;
-    if (token->log >= BL_LOGS)
-        return BL_RESERVED;
+    token->copy = (head & COPY) != 0;
+    token->logged = (head & LOGGED) != 0;
+    token->length = head >> (token->copy ? COPY_SHIFT : LITERAL_SHIFT);
     if (!token->length)
         return BL_LENGTH;
-    status = bl_varint_read(&reader->at, reader->end, &delta);
-    if (status)
-        return status;
-    delta = (delta >> 1) ^ (0 - (delta & 1)); /* zigzag */
-    token->offset = reader->previous[token->log] + delta;
-    if (token->offset + token->length < token->offset)
-        return BL_REFERENCE;
-    reader->previous[token->log] = token->offset + token->length;
+    if (token->copy) {
+        token->log = head >> LOG_SHIFT & 1;
+        if (head & MOVED && (status = bl_varint_read(&reader->at, reader->end, &delta)))
+            return status;
+        reader->shift[token->log] += (delta >> 1) ^ (0 - (delta & 1)); /* zigzag */
+        token->offset = reader->shift[token->log] + reader->done;
+        if (token->offset + token->length < token->offset)
+            return BL_REFERENCE;
+    }
+    reader->done += token->length;
     return BL_OK;
 }
 
 void bl_token_write(bl_writer *writer, const bl_token *token)
 {
-    uint64_t delta, head = (uint64_t)token->logged << 1 | token->copy;
+    uint64_t delta, head = (token->copy ? COPY : 0) | (token->logged ? LOGGED : 0);
 
-    if (!token->copy) {
-        writer->at = bl_varint_write(writer->at, token->length << 2 | head);
-        return;
+    if (token->copy) {
+        delta = token->offset - writer->done - writer->shift[token->log];
+        writer->shift[token->log] += delta;
+        head |= (uint64_t)token->log << LOG_SHIFT | (delta ? MOVED : 0);
+        writer->at = bl_varint_write(writer->at, token->length << COPY_SHIFT | head);
+        if (delta)
+            writer->at = bl_varint_write(writer->at, delta << 1 ^ (0 - (delta >> 63)));
+    } else {
+        writer->at = bl_varint_write(writer->at, token->length << LITERAL_SHIFT | head);
     }
-    writer->at = bl_varint_write(writer->at, token->length << 4 | (uint64_t)token->log << 2 | head);
-    delta = token->offset - writer->previous[token->log];
-    writer->at = bl_varint_write(writer->at, delta << 1 ^ (0 - (delta >> 63)));
-    writer->previous[token->log] = token->offset + token->length;
+    writer->done += token->length;
 }

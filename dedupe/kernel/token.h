@@ -11,15 +11,16 @@ typedef struct {
     uint8_t copy, logged;
 } bl_token;
 
-/* Reads and writes run over a token section; previous[] is where the last COPY of each log ended. */
+/* Reads and writes run over all tokens of a block. done: bytes of the block that they stand for so far; shift[]: offset
+ * less position in the block (modulo 2^64) of the last COPY of each log. */
 typedef struct {
     const uint8_t *at, *end;
-    uint64_t previous[BL_LOGS];
+    uint64_t done, shift[BL_LOGS];
 } bl_reader;
 
 typedef struct {
     uint8_t *at;
-    uint64_t previous[BL_LOGS];
+    uint64_t done, shift[BL_LOGS];
 } bl_writer;
 
 int bl_varint_read(const uint8_t **at, const uint8_t *end, uint64_t *value);

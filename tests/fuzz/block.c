@@ -32,6 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     bl_block block;
     uint64_t head, oldest[BL_LOGS];
+    uint8_t *packed = NULL;
+    int status;
     uint32_t entries = BL_BUCKET << BUCKET_BITS;
 
     if (size < 4)
@@ -44,12 +46,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t *wire = malloc(size + 1); /* exactly as long as the input, so that reading on is seen */
     wire = realloc(wire, size ? size : 1);
     memcpy(wire, data, size);
-    if (bl_block_read(wire, size, LIMIT, &block) != BL_OK) {
+    status = bl_block_read(wire, size, LIMIT, &block);
+    if (status == BL_OK && (block.payload_at > size || block.packed_length > 2 * block.raw_length))
+        abort();
+    /* What is packed is taken to unpack to the payload's bytes, and zeros where they are too few. */
+    if (status == BL_OK && block.packed) {
+        const size_t length = (size_t)block.packed_length, there = size - block.payload_at;
+        packed = calloc(1, length ? length : 1);
+        memcpy(packed, wire + block.payload_at, there < length ? there : length);
+    }
+    const uint8_t *token = packed ? packed : wire + block.token_at;
+    if (status != BL_OK || bl_block_measure(&block, token) != BL_OK) {
+        free(packed);
         free(wire);
         return 0;
     }
     if (block.raw_length > LIMIT || block.literal_length + block.copied != block.raw_length ||
-        block.logged_length > block.raw_length || block.payload_at > size)
+        block.logged_length > block.raw_length ||
+        (block.packed && block.token_length + block.literal_length != block.packed_length))
         abort();
 
     bl_log logs[BL_LOGS] = {make_log(1), make_log(100)};
@@ -57,13 +71,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bl_view view[BL_LOGS] = {{&logs[0], held, ranges}, {&logs[1], held, ranges}};
     uint8_t *literal = calloc(1, block.literal_length ? block.literal_length : 1);
     uint8_t *out = malloc(block.raw_length ? block.raw_length : 1);
-    int status = bl_decode(view, wire + block.token_at, block.token_length, literal, block.literal_length, out,
+    status = bl_decode(view, token, block.token_length, literal, block.literal_length, out,
                            block.raw_length, oldest);
 
     if (status == BL_OK && block.logs) {
         bl_index index = {aligned_alloc(64, entries * sizeof(uint64_t)), 1 << BUCKET_BITS, {0}, {0}};
         memset(index.entry, 0, entries * sizeof(uint64_t));
-        if (bl_append(&logs[0], &index, 1, block.base, wire + block.token_at, block.token_length, out,
+        if (bl_append(&logs[0], &index, 1, block.base, token, block.token_length, out,
                       block.raw_length, NULL, 0) != BL_OK)
             abort();
         free(index.entry);
@@ -72,6 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     free(literal);
     for (int i = 0; i < BL_LOGS; i++)
         free_log(&logs[i]);
+    free(packed);
     free(wire);
     return 0;
 }

@@ -11,6 +11,7 @@ import xxhash
 import zstandard
 
 NONE, RAW, LZ4, FRAME, STREAM, START = range(6)
+PACKED = (FRAME, STREAM, START)
 WINDOW = 1 << 20
 MAGICLESS = zstandard.FORMAT_ZSTD1_MAGICLESS
 
@@ -70,8 +71,9 @@ class Parsed:
     coding: int
     raw_length: int
     base: int | None
-    tokens: list[Token]
-    prefix: bytes
+    head: bytes
+    length: int  # of the tokens; of tokens and literals where they are packed
+    section: bytes  # the tokens; empty where they are packed
     checksum: bytes
     payload: bytes
 
@@ -100,37 +102,43 @@ def read_varint(source: IO[bytes]) -> int:
 
 def write_tokens(tokens: list[Token]) -> bytes:
     out = b""
-    previous = [0, 0]
+    position = 0
+    shift = [0, 0]
     for token in tokens:
         if isinstance(token, Literal):
             out += varint(token.length << 2 | token.logged << 1)
         else:
-            distance = token.offset - previous[token.log]
-            zigzag = 2 * distance if distance >= 0 else -2 * distance - 1
-            out += varint(token.length << 4 | token.log << 2 | token.logged << 1 | 1) + varint(zigzag)
-            previous[token.log] = token.offset + token.length
+            difference = token.offset - position - shift[token.log]
+            moved = difference != 0
+            out += varint(token.length << 4 | moved << 3 | token.log << 2 | token.logged << 1 | 1)
+            if moved:
+                out += varint(2 * difference if difference > 0 else -2 * difference - 1)
+            shift[token.log] = token.offset - position
+        position += token.length
     return out
 
 
-def read_tokens(section: bytes) -> list[Token]:
-    source = io.BytesIO(section)
+def read_tokens(source: IO[bytes], raw_length: int) -> list[Token]:
+    """Up to the one that ends the block."""
     tokens: list[Token] = []
-    previous = [0, 0]
-    while source.tell() < len(section):
+    position = 0
+    shift = [0, 0]
+    while position < raw_length:
         head = read_varint(source)
         logged = bool(head & 2)
         if not head & 1:
             tokens.append(Literal(head >> 2, logged))
         else:
-            log, length, zigzag = head >> 2 & 3, head >> 4, read_varint(source)
-            if log > 1:
-                raise Refused(f"log {log}")
-            distance = zigzag // 2 if zigzag % 2 == 0 else -(zigzag + 1) // 2
-            offset = (previous[log] + distance) % (1 << 64)
-            previous[log] = offset + length
-            tokens.append(Copy(log, offset, length, logged))
+            log, length = head >> 2 & 1, head >> 4
+            if head & 8:
+                zigzag = read_varint(source)
+                shift[log] += zigzag // 2 if zigzag % 2 == 0 else -(zigzag + 1) // 2
+            tokens.append(Copy(log, (position + shift[log]) % (1 << 64), length, logged))
         if tokens[-1].length == 0:
             raise Refused("an empty token")
+        position += tokens[-1].length
+    if position != raw_length:
+        raise Refused("the tokens' lengths do not add up")
     return tokens
 
 
@@ -142,24 +150,21 @@ def checksum(raw: bytes, prefix: bytes, epoch: int) -> bytes:
 def parse(wire: bytes) -> Parsed:
     source = io.BytesIO(wire)
     flags = source.read(1)
-    if not flags or flags[0] > 15:
+    if not flags or flags[0] > 15 or flags[0] & 7 > START:
         raise Refused("flags")
     raw_length = read_varint(source)
     base = read_varint(source) if flags[0] & 8 else None
-    token_length = read_varint(source)
-    section = source.read(token_length)
-    if len(section) != token_length:
-        raise Refused("cut short")
-    prefix = wire[: source.tell()]
-    tokens = read_tokens(section)
+    length = read_varint(source)
+    head = wire[: source.tell()]
+    coding = flags[0] & 7
+    packed = coding in PACKED
+    if packed and length > 2 * raw_length:
+        raise Refused("more tokens than bytes")
+    section = b"" if packed else source.read(length)
     check = source.read(8)
-    if len(check) != 8:
+    if len(check) != 8 or (not packed and len(section) != length):
         raise Refused("cut short")
-    if sum(token.length for token in tokens) != raw_length:
-        raise Refused("the tokens' lengths do not add up")
-    if any(token.logged for token in tokens) != (base is not None):
-        raise Refused("a log base is there when something is logged, and only then")
-    return Parsed(flags[0] & 7, raw_length, base, tokens, prefix, check, source.read())
+    return Parsed(coding, raw_length, base, head, length, section, check, source.read())
 
 
 class PlainEncodeWindow:
@@ -188,51 +193,70 @@ class PlainDecodeWindow:
         return self.stream.decompress(data)
 
 
-def pack_literals(coding: int, data: bytes, window: PlainEncodeWindow | None) -> bytes:
+def pack(coding: int, section: bytes, literals: bytes, window: PlainEncodeWindow | None) -> bytes:
+    """What follows the check."""
     if coding in (NONE, RAW):
-        return data
+        return literals
     if coding == LZ4:
-        return cast(bytes, lz4.block.compress(data, store_size=False))
+        return cast(bytes, lz4.block.compress(literals, store_size=False))
     if coding == FRAME:
         parameters = zstandard.ZstdCompressionParameters.from_level(
             1, window_log=16, format=MAGICLESS, write_content_size=False
         )
-        return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
+        return zstandard.ZstdCompressor(compression_params=parameters).compress(section + literals)
     assert window is not None
-    return window.compress(coding, data)
+    return window.compress(coding, section + literals)
 
 
-def unpack_literals(coding: int, data: bytes, length: int, window: PlainDecodeWindow | None) -> bytes:
-    if coding in (NONE, RAW):
-        out = data
-    elif coding == LZ4:
-        out = lz4.block.decompress(data, uncompressed_size=length)
-    elif coding == FRAME:
-        reader = zstandard.ZstdDecompressor(max_window_size=WINDOW, format=MAGICLESS).stream_reader(data)
-        out = reader.read(length)
+def unpack_payload(block: Parsed, window: PlainDecodeWindow | None) -> bytes:
+    """The literals; of a packed block tokens and literals."""
+    if block.coding in (NONE, RAW):
+        return block.payload
+    if block.coding == LZ4:
+        return cast(bytes, lz4.block.decompress(block.payload, uncompressed_size=block.raw_length))
+    if block.coding == FRAME:
+        decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW, format=MAGICLESS)
+        out = decompressor.stream_reader(block.payload).read(block.length)
     elif window is not None:
-        out = window.decompress(coding, data)
+        out = window.decompress(block.coding, block.payload)
     else:
-        raise Refused(f"coding {coding} needs a window")
-    if len(out) != length:
-        raise Refused("the literals' length")
+        raise Refused(f"coding {block.coding} needs a window")
+    if len(out) != block.length:
+        raise Refused("the payload's length")
     return out
+
+
+def unpack(block: Parsed, window: PlainDecodeWindow | None) -> tuple[list[Token], bytes, bytes]:
+    """The tokens, their bytes, and the literals."""
+    payload = unpack_payload(block, window)
+    source = io.BytesIO(payload if block.coding in PACKED else block.section + payload)
+    tokens = read_tokens(source, block.raw_length)
+    section, literals = source.getvalue()[: source.tell()], source.read()
+    if block.coding not in PACKED and section != block.section:
+        raise Refused("the tokens' length")
+    if any(token.logged for token in tokens) != (block.base is not None):
+        raise Refused("a log base is there when something is logged, and only then")
+    if sum(token.length for token in tokens if isinstance(token, Literal)) != len(literals):
+        raise Refused("the literals' length")
+    if (block.coding == NONE) != (not payload):
+        raise Refused("a coding for nothing")
+    return tokens, section, literals
 
 
 def decode(wire: bytes, senders: PlainLog, receivers: PlainLog, window: PlainDecodeWindow | None) -> bytes:
     """The original bytes; the copy of the sender's log grows."""
     block = parse(wire)
-    literal_length = sum(token.length for token in block.tokens if isinstance(token, Literal))
-    literals = io.BytesIO(unpack_literals(block.coding, block.payload, literal_length, window))
+    tokens, section, literal_bytes = unpack(block, window)
+    literals = io.BytesIO(literal_bytes)
     raw = logged = b""
-    for token in block.tokens:
+    for token in tokens:
         if isinstance(token, Literal):
             piece = literals.read(token.length)
         else:
             piece = (senders, receivers)[token.log].read(token.offset, token.length)
         raw += piece
         logged += piece if token.logged else b""
-    if checksum(raw, block.prefix, senders.epoch) != block.checksum:
+    if checksum(raw, block.head + section, senders.epoch) != block.checksum:
         raise Refused("checksum")
     if block.base is not None:
         senders.write(block.base, logged)
@@ -254,10 +278,12 @@ def encode(
         if isinstance(token, Literal):
             literals += raw[at : at + token.length]
         at += token.length
-    if not literals:
+    if (not literals and coding not in PACKED) or not raw:
         coding = NONE
     section = write_tokens(tokens)
     logs = any(token.logged for token in tokens)
-    prefix = bytes([coding | logs << 3]) + varint(len(raw)) + (varint(base) if logs else b"")
-    prefix += varint(len(section)) + section
-    return prefix + checksum(raw, prefix, epoch) + pack_literals(coding, literals, window)
+    head = bytes([coding | logs << 3]) + varint(len(raw)) + (varint(base) if logs else b"")
+    packed = coding in PACKED
+    head += varint(len(section) + len(literals) if packed else len(section))
+    check = checksum(raw, head + section, epoch)
+    return head + (b"" if packed else section) + check + pack(coding, section, literals, window)

@@ -84,18 +84,25 @@ def test_limit(raw: bytes, limit: int) -> None:
             right.decode(wire, limit=limit)
 
 
+def section(length: int) -> bytes:
+    return oracle.write_tokens([oracle.Literal(length, False)])
+
+
 def bomb(cache: Cache, coding: int, payload: bytes, claim: int) -> bytes:
     """A block that claims `claim` literals and brings more."""
     epoch = parse(cache.offer()).reads.epoch
-    section = oracle.write_tokens([oracle.Literal(claim, False)])
-    prefix = bytes([coding]) + oracle.varint(claim) + oracle.varint(len(section)) + section
-    return prefix + checksum(bytes(claim), prefix, epoch) + payload
+    tokens = section(claim)
+    packed = coding in oracle.PACKED
+    head = bytes([coding]) + oracle.varint(claim) + oracle.varint(len(tokens) + (claim if packed else 0))
+    return head + (b"" if packed else tokens) + checksum(bytes(claim), head + tokens, epoch) + payload
 
 
 @pytest.mark.parametrize("coding", [oracle.LZ4, oracle.FRAME, oracle.START])
 def test_bombs_stay_small(coding: int) -> None:
     _, right = pair()
     huge = bytes(200 << 20)
+    if coding in oracle.PACKED:
+        huge = section(100_000) + huge
     if coding == oracle.LZ4:
         payload = lz4.block.compress(huge, store_size=False)
     else:
@@ -121,6 +128,35 @@ def test_a_window_too_large_is_refused() -> None:
         1, window_log=24, format=zstandard.FORMAT_ZSTD1_MAGICLESS, write_content_size=False
     )
     stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
-    payload = stream.compress(bytes(1000)) + stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
-    with pytest.raises(BadBlock, match="literals"):
+    payload = stream.compress(section(1000) + bytes(1000)) + stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    with pytest.raises(BadBlock, match="payload"):
         right.decode(bomb(right, oracle.START, payload, 1000), window=DecodeWindow(), limit=LIMIT)
+
+
+@pytest.mark.parametrize("coding", oracle.PACKED)
+def test_more_tokens_than_bytes_are_refused_unread(coding: int) -> None:
+    _, right = pair()
+    head = bytes([coding]) + oracle.varint(100) + oracle.varint(201)
+    with pytest.raises(BadBlock, match="lengths"):
+        right.decode(head + bytes(40), window=DecodeWindow(), limit=LIMIT)
+
+
+@pytest.mark.parametrize("coding", oracle.PACKED[::2])
+@pytest.mark.parametrize("extra", [-1, 1])
+def test_a_wrong_length_of_what_is_packed(coding: int, extra: int) -> None:
+    _, right = pair()
+    whole = section(100) + bytes(100)
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        1, format=zstandard.FORMAT_ZSTD1_MAGICLESS, write_content_size=False
+    )
+    stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    payload = stream.compress(whole) + stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    epoch = parse(right.offer()).reads.epoch
+    for claim in (len(whole) + extra, len(whole)):
+        head = bytes([coding]) + oracle.varint(100) + oracle.varint(claim)
+        wire = head + checksum(bytes(100), head + section(100), epoch) + payload
+        if claim == len(whole):
+            assert right.decode(wire, window=DecodeWindow(), limit=LIMIT) == bytes(100)
+        else:
+            with pytest.raises(BadBlock):
+                right.decode(wire, window=DecodeWindow(), limit=LIMIT)

@@ -6,6 +6,7 @@ A block that names anything else is found out there, even if the bytes happened 
 
 from __future__ import annotations
 
+import io
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -58,7 +59,7 @@ class Answer:
 def earned() -> EncodeWindow:
     """A window that gets its stream with the first literals."""
     window = EncodeWindow()
-    window.literals = EARNED
+    window.packed = EARNED
     return window
 
 
@@ -105,10 +106,11 @@ class TwoPeers(RuleBasedStateMachine):
         me, other = self.peers[side], self.peers[1 - side]
         room = me.cache.room()
         block = me.cache.encode(raw, effort=effort, window=me.out[flow], store=store, literal=literal)
-        assert block.raw_length == block.copied + block.literal == len(raw)
+        length = block.raw_length
+        assert length == block.copied + block.literal == len(raw)
         assert block.logged <= (room if store else 0)
         assert not (literal and block.copied)
-        for token in oracle.parse(block.wire).tokens:
+        for token in oracle.read_tokens(io.BytesIO(block.tokens), length if block.copied else 0):
             if isinstance(token, oracle.Copy):
                 head = (block.base, len(me.log.data))[token.log]
                 assert head - min(self.sizes) <= token.offset < head
@@ -171,7 +173,7 @@ class TwoPeers(RuleBasedStateMachine):
         sender, item = data.draw(st.sampled_from(where))
         head = oracle.parse(item.block.wire)
         wire = bytearray(item.wire)
-        wire[place % (len(head.prefix) + len(head.checksum))] ^= flip  # further on it may be harmless
+        wire[place % (len(item.block.wire) - len(head.payload))] ^= flip  # further on it may be harmless
         item.wire, item.sound = bytes(wire), wire == item.block.wire
         for later in sender.unanswered[sender.unanswered.index(item) + 1 :]:
             later.excused = True

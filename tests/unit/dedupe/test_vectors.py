@@ -22,7 +22,8 @@ def vectors() -> list[tuple[int, bytes, bytes]]:
 def test_there_is_one_of_each_kind() -> None:
     blocks = [oracle.parse(wire) for _, _, wire in vectors()]
     assert {block.coding for block in blocks} == set(range(6))
-    tokens = [token for block in blocks for token in block.tokens]
+    window = oracle.PlainDecodeWindow()
+    tokens = [token for block in blocks for token in oracle.unpack(block, window)[0]]
     kinds = {(type(token), token.logged) for token in tokens}
     assert kinds == {(kind, logged) for kind in (oracle.Literal, oracle.Copy) for logged in (False, True)}
 
