@@ -137,7 +137,6 @@ def running(incompressible: Path, scratch: Path) -> Iterator["subprocess.Popen[s
         stderr=subprocess.PIPE,
         text=True,
         env=python_environment() | {"TMPDIR": str(scratch)},
-        preexec_fn=heed_signals,
     )
     try:
         assert child.stderr is not None
@@ -150,12 +149,6 @@ def running(incompressible: Path, scratch: Path) -> Iterator["subprocess.Popen[s
     finally:
         child.kill()
         child.communicate()
-
-
-def heed_signals() -> None:
-    """As from a terminal: what started the tests (nohup, a shell's `&`) may ignore some, and children inherit that."""
-    for number in ENDING:
-        signal.signal(number, signal.SIG_DFL)
 
 
 def namespaces_of(pid: int) -> list[str]:
