@@ -96,7 +96,7 @@ class DataPlane:
         self._stale: StaleTuples | None = None
         self._reception: Reception | None = None
         self._rpc: RpcServer | None = None
-        self._feed = Feed(self.loop)
+        self._feed = Feed(self.loop, self.emit)
         self._stopping = False
 
     # What the peers share (peer.Box).

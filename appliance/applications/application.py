@@ -40,7 +40,7 @@ _RECOGNISERS: Final[tuple[Recogniser, ...]] = (
 def classify(client: bytes, server: bytes, port: int) -> Application:
     """The application from the first bytes of both directions, either of which may be missing; `port` is the server's.
 
-    Never raises, whatever the bytes are. About 3 µs.
+    Never raises, whatever the bytes are. 3 to 10 µs.
     """
     if client or server:
         if tls.is_tls(client, server):

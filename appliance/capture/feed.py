@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from appliance.capture.frame_text import stream_of
 from appliance.capture.record import MOST_BYTES, FrameRecord
+from appliance.events import Severity
 from appliance.flows.flow import Flow
 from appliance.lanes.frames import Address
 from appliance.lanes.lane import Lane
@@ -22,8 +23,10 @@ _QUEUE = 4 << 20  # bytes of records that may wait for the reader
 class Feed:
     """At most one capture at a time; while there is none, a lane pays one comparison a frame."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, emit: Callable[[str, Severity, str, str, dict[str, Any]], None]) -> None:
+        """`emit` takes an event: its kind, severity, subject, text and evidence."""
         self._loop = loop
+        self._emit = emit
         self._socket: socket.socket | None = None
         self._expiry: Timer | None = None
         self._owner: object = None
@@ -49,6 +52,9 @@ class Feed:
         self._socket, self._owner, self._stream, self._lost = sock, peer.attachment, flow.stream, 0
         self._expiry = self._loop.call_later(float(params["seconds"]), self.stop)
         Lane.tap = self._frame
+        # Whoever reads what others say is seen doing it.
+        text = f"root captures the flow from {flow.client[0]} port {flow.client[1]} to {flow.server[0]}"
+        self._emit("capture.started", "warning", peer.id, text, {"stream": flow.stream})
         local, remote = flow.lan_ends
         return {"peer": peer.id, "stream": flow.stream, "local": list(local), "remote": list(remote)}
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-import threading
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +13,7 @@ import click
 
 from appliance.cli import tables
 from appliance.cli.asking import Failure, asking, json_option, print_json, socket_option
+from appliance.cli.bounded import seconds_option, told_enough
 from appliance.cli.choosing import MOST, Choice, End, choosing
 from appliance.cli.parsed import Parsed
 from appliance.config import units
@@ -31,13 +30,7 @@ SHOWN = 5  # flows that are named when it is not clear which is meant
     required=True,
     help="The pcapng file to make.",
 )
-@click.option(
-    "--seconds",
-    type=Parsed("TIME", units.duration),
-    default="60s",
-    show_default=True,
-    help="How long. Ctrl-C ends it earlier.",
-)
+@seconds_option
 @click.option(
     "--size",
     type=Parsed("SIZE", units.size),
@@ -68,16 +61,14 @@ def capture(
     with asking(socket_path) as box:
         flow = _one(Choice(end, peer, application, reason).of(box.call("flows", limit=MOST)))
         interfaces = box.call("config")["box"]["lan"]
-    enough = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):  # what there is until then is worth keeping
-        signal.signal(number, lambda _number, _frame: enough.set())
+    enough = told_enough()
     frames_socket = socket_path.parent / f"capture-{os.getpid()}.sock"
     try:
         with Recorder(output, frames_socket) as recorder:
             ends = _begin(flow, socket_path.parent / "data.sock", frames_socket, seconds)
             recorder.listen(interfaces, ends)
             click.echo(f"recording {_named(flow)} into {output}, for at most {seconds:.0f} s", err=True)
-            done = recorder.run(seconds, size, enough.is_set)
+            done = recorder.run(seconds, size, enough)
     except FileExistsError:
         raise Failure(f"{output} is there already; choose another file with -o", 2) from None
     except OSError as error:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import signal
 import socket
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from appliance.cli.asking import Failure, json_option, print_json
+from appliance.cli.bounded import seconds_option, told_enough
 from appliance.cli.parsed import Parsed
 from appliance.config import units
 
@@ -26,13 +25,7 @@ SAID_EVERY_S = 10.0  # where nobody watches the line change
 
 @click.command()
 @click.argument("interfaces", nargs=-1, required=True, metavar="INTERFACE...")
-@click.option(
-    "--seconds",
-    type=Parsed("TIME", units.duration),
-    default="60s",
-    show_default=True,
-    help="How long to look on. Ctrl-C ends it earlier.",
-)
+@seconds_option
 @click.option(
     "--site",
     "sites",
@@ -64,11 +57,9 @@ def estimate(
             raise Failure(f'there is no interface "{name}"; there are {", ".join(known)}', 2)
     yield_to_others()
     say = _Progress(seconds)
-    enough = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):  # what was seen until then is worth telling
-        signal.signal(number, lambda _number, _frame: enough.set())
+    enough = told_enough()
     try:
-        found = watch(interfaces, seconds, cache=cache, sites=sites, progress=say, enough=enough.is_set)
+        found = watch(interfaces, seconds, cache=cache, sites=sites, progress=say, enough=enough)
     except OSError as error:
         if error.errno in {errno.EPERM, errno.EACCES}:
             raise Failure("looking at packets needs CAP_NET_RAW; run this as root") from None
