@@ -11,7 +11,8 @@ enum {
     LAST_STEP = 16384,
     LEAST = 32,        /* a shorter match through an anchor costs more than its literals do, */
     LEAST_FAR = 64,    /* the more so if its offset takes many bytes to write */
-    LEAST_WOVEN = 16,  /* at a known distance it takes two */
+    LEAST_WOVEN = 12,  /* at a known distance it takes none */
+    PROBE = 16,        /* equal bytes that are worth a look whether they belong to a long stretch */
     LEAST_RESUMED = 512,
     LEAST_HINT = 16,   /* the whole of a small message */
     FOLLOWED = 256,    /* bytes that are compared at a known distance before giving up */
@@ -204,8 +205,8 @@ static int resume(const state *s, bl_copy *copy)
     log = bl_log_at(view->log, offset, &reach);
     if (reach > most)
         reach = most;
-    for (size_t at = 0; at + LEAST_WOVEN <= reach && at < FOLLOWED; at += 8) {
-        if (memcmp(raw + at, log + at, LEAST_WOVEN) != 0)
+    for (size_t at = 0; at + PROBE <= reach && at < FOLLOWED; at += 8) {
+        if (memcmp(raw + at, log + at, PROBE) != 0)
             continue;
         length = bl_log_forward(view->log, offset + at, raw + at, most - at);
         if (length >= LEAST_RESUMED) {
@@ -329,20 +330,21 @@ static void weave(scribe *w, const bl_copy *beside, size_t from, size_t to)
                 continue;
             at += 8;
         }
-        if (equal >= LEAST_WOVEN) {
+        if (equal) {
             for (start = at - equal; start > last && raw[start - 1] == log[start - 1];)
                 start--;
             for (end = at; end < most && raw[end] == log[end];)
                 end++;
             if ((size_t)(w->end - w->writer.at) < w->reserved + 2 * BL_TOKEN_MAX)
                 return;
-            last = end;
             /* A run of one byte costs less as literals. */
-            if (memcmp(raw + start, raw + start + 1, end - start - 1) != 0)
+            if (end - start >= LEAST_WOVEN && memcmp(raw + start, raw + start + 1, end - start - 1) != 0)
                 write_copy(w, &(bl_copy){.start = (uint32_t)(from + start),
                                          .length = (uint32_t)(end - start),
                                          .offset = shift + from + start,
                                          .log = beside->log});
+            if (end - start >= LEAST_WOVEN)
+                last = end;
         }
         equal = 0;
     }
