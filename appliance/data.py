@@ -40,7 +40,7 @@ from appliance.flows.buffers import Buffers
 from appliance.flows.flow import Flow
 from appliance.intercept import Interception, Listener, NftError, dial
 from appliance.intercept.stale import StaleTuples
-from appliance.lanes.frames import VERSION, Address
+from appliance.lanes.frames import VERSION, Address, Site
 from appliance.lanes.lane import Lane
 from appliance.lanes.reception import Reception
 from appliance.loop import READ, Loop, Worker
@@ -49,6 +49,7 @@ from appliance.peer import Peer
 from appliance.precedence import go_first
 from appliance.rpc import RpcError
 from appliance.rpc_loop import RpcServer
+from appliance.site import own as own_site
 from appliance.teller import Teller
 from appliance.trust import Trust
 
@@ -109,9 +110,8 @@ class DataPlane:
     def heartbeat(self) -> float:
         return float(self.config.box.heartbeat)
 
-    @property
-    def prefixes(self) -> tuple[policy.Network, ...]:
-        return tuple(prefix.network for prefix in self.config.box.prefixes)
+    def site(self, peer: str) -> Site:
+        return own_site(self.config, peer)
 
     @property
     def limits(self) -> Limits:
@@ -355,9 +355,14 @@ class DataPlane:
         for peer in spec.peers:
             listener = self._listeners.get(peer.id)
             ports = (listener.port4, listener.port6) if listener is not None else (None, None)
-            state = self._peers[peer.id].attachment.state if peer.id in self._peers else ""
+            known = self._peers.get(peer.id)
+            state = known.attachment.state if known is not None else ""
             reason = reasons.FLOW_LIMIT if peer.id in self._short else reasons.of_peer(state)
-            peers.append(dataclasses.replace(peer, port4=ports[0], port6=ports[1], down_reason=reason))
+            peer = dataclasses.replace(peer, port4=ports[0], port6=ports[1], down_reason=reason)
+            if known is not None:
+                extent = known.extent
+                peer = dataclasses.replace(peer, site=extent.networks, elsewhere=extent.elsewhere)
+            peers.append(peer)
         try:
             self._interception.update(dataclasses.replace(spec, peers=tuple(peers)))
         except NftError as error:

@@ -22,7 +22,6 @@ def describe(peer: Peer) -> dict[str, Any]:
     attachment = peer.attachment
     carrying = [lane for _, lane in sorted(attachment.lanes.items())]
     lanes = [*carrying, *attachment.standby()]
-    hello = attachment.hello
     return {
         "id": peer.id,
         "state": attachment.state,
@@ -33,7 +32,8 @@ def describe(peer: Peer) -> dict[str, Any]:
         "switches": attachment.switches,
         "lanes": [_describe_lane(lane, carries=lane in carrying) for lane in lanes],
         "prefixes": [str(prefix) for prefix in peer.config.prefixes],
-        "announced": hello.prefixes if hello else [],
+        "announced": peer.said.prefixes if peer.said else [],
+        "elsewhere": [str(network) for network in peer.extent.elsewhere],
         "version": attachment.link.peer_version,
         "incarnation": attachment.link.peer_incarnation,
         "streams": len(peer.flows),

@@ -24,11 +24,12 @@ from appliance.flows.stream import FIRST_CREDIT
 from appliance.lanes import frames
 from appliance.lanes.attachment import Attachment
 from appliance.lanes.bulk import BulkReceiver, BulkSender
-from appliance.lanes.frames import FIN, Address, Hello, Kind, Open, ProtocolError
+from appliance.lanes.frames import FIN, SITE_FEATURE, Address, Hello, Kind, Open, ProtocolError, Site
 from appliance.lanes.link import Link, Role
 from appliance.lanes.session import Receiver, Sender
 from appliance.lanes.sounding import FEATURE, Sounding
 from appliance.loop import Loop, Timer, Worker
+from appliance.site import Extent, extent, home
 from appliance.traffic import PART, Class, priority
 
 if TYPE_CHECKING:
@@ -68,8 +69,7 @@ class Box(Protocol):
     @property
     def heartbeat(self) -> float: ...
 
-    @property
-    def prefixes(self) -> tuple[policy.Network, ...]: ...
+    def site(self, peer: str) -> Site: ...
 
     @property
     def limits(self) -> Limits: ...
@@ -119,6 +119,11 @@ class Peer:
         link = Link(box.id, box.incarnation, self.id, config.dials)
         self.attachment = Attachment(box.loop, link, self, config.paths, context, box.heartbeat)
         self._caches: dict[int, dedupe.Cache] = {}
+        self._site = Site()  # what is announced
+        self._home = Extent(())
+        self.said: Site | None = None  # the peer's announcement,
+        self._refused: list[str] = []  # what of it was not granted,
+        self.extent = Extent(())  # and its site, which is the rest
         self.configure(config, domains)
         self._agreed: frozenset[int] = frozenset()  # domains that both boxes have
         self._express: Sender[bytes] = Sender()
@@ -141,6 +146,8 @@ class Peer:
         if config.paths != self.config.paths:
             self.attachment.configure(config.paths)
         self.config = config
+        self._announce()
+        self._extend()
         for domain in sorted({0, *domains} - self._caches.keys()):
             if len(self._caches) < MOST_DOMAINS:
                 self._caches[domain] = self.box.open_cache(self.id, int(config.cache), domain)
@@ -306,10 +313,34 @@ class Peer:
             incarnation=0,
             association=[],
             role=0,
-            prefixes=[str(prefix) for prefix in self.box.prefixes],
+            prefixes=self._site.prefixes,
+            elsewhere=self._site.elsewhere,
             offers={str(domain): cache.offer() for domain, cache in self._caches.items()},
             credit=FIRST_CREDIT,
         )
+
+    def announced(self, site: Site) -> None:
+        """The peer's word on its own site."""
+        if site != self.said:
+            self.said = site
+            self._extend()
+            self.box.peer_changed(self)
+
+    def _announce(self) -> None:
+        """The next HELLO says what this box's site is; a peer that is up is told at once."""
+        site, hello = self.box.site(self.id), self.attachment.hello
+        if site == self._site:
+            return
+        self._site, self._home = site, home(site)
+        if hello is not None and SITE_FEATURE in hello.features:
+            self.attachment.send(Role.EXPRESS, frames.site(site))
+
+    def _extend(self) -> None:
+        self.extent, refused = extent(self.config.prefixes, self.said)
+        if refused and refused != self._refused:
+            text = f"it announces {', '.join(refused)}, which it was not granted; that counts for nothing"
+            self.tell("peer.prefixes", "warning", text, {"refused": refused})
+        self._refused = refused
 
     def begin(self, hello: Hello) -> None:
         """A new association: whatever there was before is over."""
@@ -505,10 +536,10 @@ class Peer:
         client = ipaddress.ip_address(message.client[0])
         if message.layers:
             return f"peer {self.id} asks for layers {message.layers}, which this version does not have"
-        if not any(server in prefix for prefix in self.box.prefixes):
+        if server not in self._home:
             return f"peer {self.id} asks for {server}, which is outside this site's prefixes"
-        if not any(client in prefix.network for prefix in self.config.prefixes):
-            return f"peer {self.id} speaks for {client}, which is outside its own prefixes"
+        if client not in self.extent:
+            return f"peer {self.id} speaks for {client}, which is not of its own site"
         return ""
 
     def _failed(self, stream: int, number: int) -> None:

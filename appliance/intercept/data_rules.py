@@ -7,7 +7,10 @@ as they are.
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
+
 from appliance.flows import reasons
+from appliance.intercept.prefixes import Network, disjoint
 from appliance.intercept.skeleton import TABLE, skeleton
 from appliance.intercept.specs import BoxSpec, PeerSpec, RuleSpec
 from appliance.intercept.statements import add_elements, matches, owners4, owners6, pass_for
@@ -75,12 +78,31 @@ def policy(peer: PeerSpec) -> list[str]:
     """The rules of one peer's chain: the first that matches decides."""
     if peer.bypass:
         return [pass_for(reasons.BYPASS)]
-    lines = ["jump checks"]
+    lines = ["jump checks", *_elsewhere(peer)]
     implicit = RuleSpec(name="", index=len(peer.rules), action="optimise", closed=peer.closed)
     for rule in (*peer.rules, implicit):
         for family, match in matches(rule):
             lines += [f"{match} {verdict}".strip() for verdict in _verdicts(peer, rule, family)]
     return lines
+
+
+def _elsewhere(peer: PeerSpec) -> list[str]:
+    """Passes what is behind the peer, but not at its site. The longest prefix decides; of equal ones, elsewhere."""
+    granted: tuple[IPv4Network | IPv6Network, ...] = (*peer.prefixes4, *peer.prefixes6)
+    claims: list[tuple[IPv4Network | IPv6Network, bool]] = [(network, True) for network in peer.elsewhere]
+    claims += [(network, False) for network in (granted if peer.site is None else peer.site)]
+    claims += [(network, True) for network in granted]
+    found = (("ip", _away(IPv4Network, claims)), ("ip6", _away(IPv6Network, claims)))
+    return [
+        f"{word} daddr {{ {networks} }} {pass_for(reasons.SPOKE_TO_SPOKE)}"
+        for word, networks in found
+        if networks
+    ]
+
+
+def _away(kind: type[Network], claims: list[tuple[IPv4Network | IPv6Network, bool]]) -> str:
+    of_kind = [(network, away) for network, away in claims if isinstance(network, kind)]
+    return ", ".join(str(network) for network, away in disjoint(of_kind) if away)
 
 
 def _verdicts(peer: PeerSpec, rule: RuleSpec, family: str) -> list[str]:

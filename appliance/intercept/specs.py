@@ -40,6 +40,10 @@ class PeerSpec:
     id: str
     prefixes4: tuple[IPv4Network, ...] = ()
     prefixes6: tuple[IPv6Network, ...] = ()
+    site: tuple[IPv4Network | IPv6Network, ...] | None = None
+    """What of its prefixes the peer says are its own site's; None = all of them."""
+    elsewhere: tuple[IPv4Network | IPv6Network, ...] = ()
+    """What of that is at another site: flows there would be between two branches."""
     port4: int | None = None
     port6: int | None = None
     """Ports of the peer's listeners; None = closed, its new flows pass."""

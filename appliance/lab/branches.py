@@ -33,7 +33,7 @@ from appliance.flows import policy
 from appliance.flows.buffers import Buffers
 from appliance.flows.flow import Flow
 from appliance.intercept import reset_on_close
-from appliance.lanes.frames import Address
+from appliance.lanes.frames import Address, Site
 from appliance.loop import READ, Loop, Worker
 from appliance.peer import Peer
 
@@ -64,11 +64,11 @@ class Branch:
         self.incarnation = number + 1
         self.id = name(number)
         self.heartbeat = HEARTBEAT_S
-        self.prefixes: tuple[policy.Network, ...] = (ip_network(prefix(number)),)
         self.limits = Limits()
         self.full = False
         self.received = 0
-        self._address = str(self.prefixes[0][5])
+        self._prefix = prefix(number)
+        self._address = str(ip_network(self._prefix)[5])
         self._clients: list[socket.socket] = []
         self._sink = bytearray(SINK)
         config = PeerConfig(
@@ -120,6 +120,10 @@ class Branch:
         del subject, evidence
         if severity == "error":
             print(f"{self.id}: {kind}: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def site(self, peer: str) -> Site:
+        del peer
+        return Site([self._prefix])
 
     def peer_changed(self, peer: Peer) -> None:
         """Nothing is intercepted here."""

@@ -16,7 +16,16 @@ from appliance.config.values import Name
 from appliance.events import Severity
 from appliance.lanes import frames, sounding
 from appliance.lanes.choice import Changed, Choice, Probe, Redial, Use
-from appliance.lanes.frames import MAX_FRAME, OLDEST_VERSION, VERSION, Hello, Kind, ProtocolError
+from appliance.lanes.frames import (
+    MAX_FRAME,
+    OLDEST_VERSION,
+    SITE_FEATURE,
+    VERSION,
+    Hello,
+    Kind,
+    ProtocolError,
+    Site,
+)
 from appliance.lanes.lane import Lane
 from appliance.lanes.link import Link, Outcome, Role
 from appliance.lanes.path import ANSWERS, FIRST_RETRY_S, PathLanes
@@ -32,7 +41,7 @@ VIOLATIONS = 3  # of the protocol in one association that end it
 BULK_PING_S = 1.0  # a lane whose connection has been forgotten on the way is found by asking,
 LOST_HEARTBEATS = 40  # and given up after so many, when other lanes of the peer answer and it does not
 FORGOTTEN_S = 150.0  # a lane that stands by is given up by the dialled box after so long without a word
-FEATURES = ["lz4", "zstd", "resume", sounding.FEATURE]
+FEATURES = ["lz4", "zstd", "resume", sounding.FEATURE, SITE_FEATURE]
 _TOKEN = 0x3FFF_FFFF_FFFF
 
 
@@ -44,6 +53,8 @@ class Sessions(Protocol):
     def greeted(self, lane: Lane) -> None: ...
 
     def begin(self, hello: Hello) -> None: ...
+
+    def announced(self, site: Site) -> None: ...
 
     def arrived(self, role: Role) -> int: ...
 
@@ -225,6 +236,8 @@ class Attachment:
             self._ponged(lane, frames.read_numbers(body, 1)[0])
         elif kind in (Kind.SOUND, Kind.DEPTH):
             self._sessions.sounded(lane, kind, body)
+        elif kind == Kind.SITE:
+            self._sessions.announced(frames.read_site(body))
         elif kind == Kind.ATTACH:
             self._attached(lane, lane.role, *frames.read_numbers(body, 3))
         elif kind == Kind.BYE:
@@ -342,6 +355,7 @@ class Attachment:
             except ProtocolError:
                 self.restart("the association could not begin")
                 raise
+        self._sessions.announced(Site(hello.prefixes, hello.elsewhere))
         self._greeted(lane, hello)
 
     def _greeted(self, lane: Lane, hello: Hello) -> None:

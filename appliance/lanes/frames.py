@@ -22,6 +22,7 @@ MAX_BLOCK = 256 * 1024  # original bytes in one block
 MAX_MESSAGE = 4096  # original bytes in one message, and of one turn of a conversation; what is longer is bulk
 MAX_FRAME = MAX_BLOCK + 16 * 1024  # wire bytes of one frame, after its length
 MAX_HELLO = 64 * 1024
+SITE_FEATURE = "site"  # of a HELLO: its sender understands SITE
 
 Address: TypeAlias = tuple[str, int]
 
@@ -44,6 +45,7 @@ class Kind(enum.IntEnum):
     SOUND = 6
     DEPTH = 7
     ATTACH = 8
+    SITE = 9
     OPEN = 16
     DATA = 17
     BLOCK = 18
@@ -74,8 +76,16 @@ class Hello(msgspec.Struct, forbid_unknown_fields=False):
     begun: int = 0  # associations that the answering box has begun with this peer; a dialler says 0
     features: list[str] = []
     prefixes: list[str] = []
+    elsewhere: list[str] = []  # prefixes inside those that belong to other peers
     offers: dict[str, bytes] = {}  # domain → what the chunk cache holds
     credit: int = 1 << 20  # bytes of a new stream that may be sent before the first CREDIT
+
+
+class Site(msgspec.Struct, frozen=True):
+    """What HELLO says of the sender's site, when it changes."""
+
+    prefixes: list[str] = []
+    elsewhere: list[str] = []
 
 
 class Open(msgspec.Struct, frozen=True):
@@ -100,6 +110,10 @@ def parse(whole: bytes) -> tuple[int, bytes]:
 
 def hello(message: Hello) -> bytes:
     return frame(Kind.HELLO, msgspec.json.encode(message))
+
+
+def site(message: Site) -> bytes:
+    return frame(Kind.SITE, msgspec.json.encode(message))
 
 
 def ack(received: int) -> bytes:
@@ -175,6 +189,13 @@ def read_hello(body: bytes) -> Hello:
         return msgspec.json.decode(body, type=Hello)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FrameError(f"HELLO cannot be read: {error}") from error
+
+
+def read_site(body: bytes) -> Site:
+    try:
+        return msgspec.json.decode(body, type=Site)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FrameError(f"SITE cannot be read: {error}") from error
 
 
 def read_open(body: bytes) -> Open:

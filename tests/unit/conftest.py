@@ -6,7 +6,6 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from appliance.config.values import Endpoint, Name, Prefix, PublicKey
 from appliance.flows import policy
 from appliance.flows.buffers import Buffers
 from appliance.flows.flow import Flow
-from appliance.lanes.frames import Address
+from appliance.lanes.frames import Address, Site
 from appliance.lanes.lane import Lane
 from appliance.lanes.link import Role
 from appliance.lanes.reception import Reception
@@ -43,7 +42,7 @@ class FakeBox:
         self.id = name
         self.incarnation = incarnation
         self.heartbeat = 0.05
-        self.prefixes: tuple[policy.Network, ...] = (ip_network("127.0.0.0/8"),)
+        self.announcement = Site(["127.0.0.0/8"])
         self.limits = Limits()
         self.events: list[tuple[str, str]] = []
         self.refused: list[Address] = []
@@ -60,6 +59,10 @@ class FakeBox:
     def emit(self, kind: str, severity: str, subject: str, text: str, evidence: dict[str, Any]) -> None:
         del severity, subject, evidence
         self.events.append((kind, text))
+
+    def site(self, peer: str) -> Site:
+        del peer
+        return self.announcement
 
     def peer_changed(self, peer: Peer) -> None:
         pass

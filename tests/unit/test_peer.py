@@ -6,6 +6,7 @@ import contextlib
 import random
 import socket
 from collections.abc import Callable, Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from appliance import identity
 from appliance.description import describe
 from appliance.lanes import frames
-from appliance.lanes.frames import Hello, Kind, Open, ProtocolError
+from appliance.lanes.frames import Hello, Kind, Open, ProtocolError, Site
 from appliance.lanes.link import Role
 
 
@@ -223,6 +224,28 @@ def test_a_peer_reaches_only_this_sites_hosts(boxes: Any) -> None:
     client = boxes.connect(("10.9.9.9", 80))
     boxes.until(lambda: reset_seen(client))
     assert any("outside this site's prefixes" in text for _, text in boxes.boxes["dc"].events)
+    client.close()
+
+
+def test_a_site_may_change_while_flows_go_on(boxes: Any, listener: socket.socket) -> None:
+    boxes.up()
+    ends = Ends(boxes, listener)
+    server = ends.accept()
+    dc, branch = boxes.peers["dc"], boxes.peers["branch"]
+    boxes.boxes["branch"].announcement = Site(["127.0.0.0/9", "10.0.0.0/8"], ["127.0.64.0/24"])
+    branch.configure(branch.config, frozenset())
+    boxes.until(lambda: ip_network("127.0.0.0/9") in dc.extent.networks)
+    assert dc.extent.networks == (ip_network("127.0.0.0/9"),)
+    assert dc.extent.elsewhere == (ip_network("127.0.64.0/24"),)
+    assert any("10.0.0.0/8, which it was not granted" in text for _, text in boxes.boxes["dc"].events)
+    assert ends.move(ends.client, server, b"still here", end=True) == b"still here"
+    ends.close()
+    boxes.boxes["branch"].announcement = Site(["127.128.0.0/9"])
+    branch.configure(branch.config, frozenset())
+    boxes.until(lambda: ip_network("127.0.0.0/9") not in dc.extent.networks)
+    client = boxes.connect(listener.getsockname())
+    boxes.until(lambda: reset_seen(client))
+    assert any("not of its own site" in text for _, text in boxes.boxes["dc"].events)
     client.close()
 
 

@@ -58,6 +58,8 @@ peer_specs = st.builds(
     bypass=st.booleans(),
     closed=st.booleans(),
     tunnel=st.booleans(),
+    site=st.none() | st.lists(nets4 | nets6, max_size=3).map(tuple),
+    elsewhere=st.lists(nets4 | nets6, max_size=3).map(tuple),
 )
 
 
@@ -188,6 +190,24 @@ def test_why_a_peers_flows_pass(fields: dict[str, object], expected: list[int]) 
     marked = [int(found, 16) for rule in rules for found in re.findall(r"or (0x\w+) accept", rule)]
     assert [marks.reason_of(mark) for mark in marked] == expected
     assert all(mark & marks.FATE_MASK == marks.PASSED for mark in marked)
+
+
+def test_what_is_behind_a_peer_but_not_at_its_site_passes() -> None:
+    grant, site, other = IPv4Network("10.0.0.0/8"), IPv4Network("10.2.0.0/15"), IPv4Network("10.3.0.0/16")
+    mark = f"{marks.passed(reasons.SPOKE_TO_SPOKE):#x}"
+
+    def passed(**fields: object) -> str:
+        rules = chain(data_table(box(peer(prefixes4=(grant,), prefixes6=(), **fields))), "policy_1")
+        return " ".join(rule for rule in rules if mark in rule)
+
+    assert passed() == ""
+    assert passed(site=(grant,)) == ""
+    assert "10.3.0.0/16 }" in passed(site=(grant,), elsewhere=(other,))
+    narrow = passed(site=(site,), elsewhere=(other,))
+    assert "10.3.0.0/16" in narrow
+    assert "128" in narrow  # 10.128.0.0/9, which nobody has announced
+    assert "10.2.0.0/16" not in narrow
+    assert "10.0.0.0/8" in passed(site=())
 
 
 def test_rules_keep_their_order() -> None:
