@@ -440,7 +440,7 @@ class DataPlane:
         """The queues on the way to these peers, in seconds, as far as they have told since this was asked last."""
         wanted = set(params.get("peers", ()))
         return {
-            peer_id: {"path": peer.path, "depths": peer.sound()}
+            peer_id: {"path": peer.path, "depths": peer.sound(), "rtt": peer.rtt}
             for peer_id, peer in self._peers.items()
             if peer_id in wanted
         }

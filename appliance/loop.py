@@ -20,6 +20,8 @@ from typing import Any
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 
+SLEPT_S = 0.0002  # of waiting for events: those that end it have just come
+
 Callback = Callable[[int], None]
 
 
@@ -45,6 +47,9 @@ class Loop:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.now = clock()  # refreshed once per round
+        self.since = (
+            self.now
+        )  # what this round brings has come no earlier, it may have waited for the last round
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callback] = {}
         self._fresh: set[int] = set()  # registered in this round: an event fetched before is somebody else's
@@ -100,8 +105,10 @@ class Loop:
             timeout = -1.0
             if self._timers:
                 timeout = max(0.0, self._timers[0].due - self.clock())
+        before = self.clock()
         events = self._epoll.poll(timeout, 256)
-        self.now = self.clock()
+        polled, self.now = self.now, self.clock()
+        self.since = self.now if self.now - before > SLEPT_S else polled
         callbacks, fresh = self._callbacks, self._fresh
         fresh.clear()
         for fd, mask in events:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from appliance.lanes.lane import Lane
 
+SOUNDINGS_S = (0.0, 0.05)  # after being asked: one may be late for a loss
 ACK_S = 0.04  # an acknowledgement waits this long for more to acknowledge,
 ACK_ALONG = 8  # or for so many frames; then the next message takes it along,
 ACK_LATEST_S = 0.3  # and if there is none, not even a heartbeat, it goes alone
@@ -132,7 +133,7 @@ class Peer:
         self._ack_timers: dict[Role, Timer] = {}
         self._bulk = BulkSender(self)
         self._blocks = BulkReceiver(self)
-        self._sounding = Sounding(box.loop.clock)
+        self._sounding = Sounding(box.loop)
         self._crowd = Crowd()
         self._next_stream = 0 if config.dials else 1
         self._opened_by_peer = -1
@@ -183,7 +184,8 @@ class Peer:
         """Depths of the queue towards the peer that it has told since the last call, in seconds; asks for the next."""
         lane, hello = self.attachment.lanes.get(Role.EXPRESS), self.attachment.hello
         if lane is not None and hello is not None and FEATURE in hello.features:
-            self._sounding.ask(lane)
+            for soon in SOUNDINGS_S:
+                self.loop.call_later(soon, lambda: self._sounding.ask(lane))
         return self._sounding.answers()
 
     @property
@@ -435,18 +437,19 @@ class Peer:
             delay = ACK_LATEST_S if role is Role.EXPRESS else ACK_S
             self._ack_timers[role] = self.loop.call_later(delay, lambda: self._acknowledge(role))
 
-    def _ride(self, lane: Lane) -> bytes:
+    def _ride(self, lane: Lane) -> list[bytes]:
         """What an express frame that is leaving takes along."""
         if self.attachment.lanes.get(Role.EXPRESS) is not lane:
-            return b""
+            return []
+        riders = self._sounding.due(lane)
         received, timer = self._received[Role.EXPRESS], self._ack_timers.get(Role.EXPRESS)
         due = timer is not None and timer.due - self.loop.now < ACK_LATEST_S - ACK_S
         if received.pending >= ACK_ALONG or (received.pending and due):
             if timer is not None:
                 timer.cancel()
                 del self._ack_timers[Role.EXPRESS]
-            return frames.ack(received.announce())
-        return b""
+            riders.append(frames.ack(received.announce()))
+        return riders
 
     def _acknowledge(self, role: Role) -> None:
         timer = self._ack_timers.pop(role, None)

@@ -7,10 +7,12 @@ beyond, as long as it is used (compare LEDBAT, RFC 6817, and the sawtooth of TCP
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from typing import Final
 
-TARGET_S: Final = 0.025  # of queue: more is standing,
-LOW_S: Final = 0.012  # less is none
+TARGET_S: Final = 0.015  # of queue: more is standing,
+LOW_S: Final = 0.006  # less is none
 PATIENCE_S: Final = 0.4  # a change of the limit shows in the queue no sooner, besides the round trip
 DRAINING: Final = 0.05  # seconds of queue that go in a second when it is going down,
 DRAINED_S: Final = 3.0  # and this long it may take until it has gone
@@ -20,9 +22,13 @@ QUICKLY, SLOWLY = (
     0.25,
     0.02,
 )  # of itself that the limit rises in a second: below what was too much, and from there
-BOLD_S: Final = 5.0  # without a queue after which it rises twice as fast
+BOLD_S: Final = 10.0  # without a queue after which it rises twice as fast, and then ever faster
 NEAR: Final = 0.93  # of what was too much
 USED: Final = 0.7  # of the limit; one that is not used does not rise
+WHILE_S, WHILE_RTTS = 0.15, 1.5  # in which every sounding tells of a queue that stands
+CAUSE_S: Final = 0.7  # in which the queue of now may have been sent, besides the round trip
+HOPE: Final = 0.04  # of what left at first: a limit that is so low and does not help is lifted,
+DESPAIR_S, LONGEST_S = 10.0, 600.0  # for so long, twice as long each time: the queue is not of our making
 LEAST: Final = 8_000  # bytes per second
 
 
@@ -34,18 +40,34 @@ class Finder:
         self._too_much = 0.0
         self._next_cut = 0.0
         self._last: tuple[float, float] | None = None
+        self._at_first = 0.0  # what left when the limit was set,
+        self._helped = False  # and whether the queue has gone since
+        self._despair = DESPAIR_S
+        self._sounded: deque[tuple[float, float]] = deque([(-math.inf, 0.0)])
+        self._sent: deque[tuple[float, float]] = deque()
 
-    def step(self, now: float, delay: float, sent: float) -> int:
-        """`delay` is the queue now, in seconds, `sent` what leaves; returns the limit."""
+    def step(self, now: float, sounded: float, sent: float, rtt: float = 0.0) -> int:
+        """`sounded` is the least depth of the queue that was heard since the last step, s; `sent` what leaves.
+
+        Returns the limit. Only what all soundings of a while say is a queue: some are late for a loss that kept all
+        behind it for a round trip, or for a processor that had other work.
+        """
+        self._sounded.append((now, sounded))
+        while now - self._sounded[0][0] > WHILE_S + WHILE_RTTS * rtt:
+            self._sounded.popleft()
+        delay = min(depth for _, depth in self._sounded)
+        self._sent.append((now, sent))
+        while now - self._sent[0][0] > CAUSE_S + rtt:
+            self._sent.popleft()
         last, self._last = self._last, (now, delay)
         elapsed = now - last[0] if last else 0.0
+        self._helped = self.limit > 0 and (self._helped or delay < TARGET_S)
         if delay > TARGET_S:
             falls = (last[1] - delay) / elapsed if last and elapsed > 0 else 0.0
-            standing = last is not None and last[1] > LOW_S
-            if standing and now >= self._next_cut and falls < max(DRAINING, delay / DRAINED_S):
-                self._cut(now, delay, sent, falls > DRAINING)
+            if now >= self._next_cut and falls < max(DRAINING, delay / DRAINED_S):
+                self._cut(now, delay, max(rate for _, rate in self._sent), falls > DRAINING)
         elif self.limit and delay < LOW_S and sent > USED * self.limit:
-            bold = SLOWLY * (1 + max(0.0, now - self._next_cut) / BOLD_S)
+            bold = SLOWLY * (1 + (max(0.0, now - self._next_cut) / BOLD_S) ** 2)
             pace = QUICKLY if self.limit < NEAR * self._too_much else min(bold, QUICKLY)
             self.limit = round(self.limit * (1 + pace * min(elapsed, 1.0)))
         return self.limit
@@ -53,6 +75,11 @@ class Finder:
     def _cut(self, now: float, delay: float, sent: float, falling: bool) -> None:
         if not self.limit:
             self._too_much, part = sent, FIRST_CUT
+            self._at_first = sent
+        elif self.limit <= max(HOPE * self._at_first, LEAST) and not self._helped:
+            self.limit, self._next_cut = 0, now + self._despair
+            self._despair = min(2 * self._despair, LONGEST_S)
+            return
         else:
             if not falling:
                 self._too_much = min(self.limit, max(sent, LEAST))

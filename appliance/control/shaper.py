@@ -16,7 +16,7 @@ from appliance.rpc_asyncio import Connection
 from appliance.traffic import minor
 
 CHECK_S = 2.0  # between looks at whether somebody took it away
-STEP_S = 0.2  # between looks at what is in force, and at the queues
+STEP_S = 0.1  # between looks at what is in force, and at the queues
 ANSWER_S = 1.0  # for the data plane
 BUSY = 25_000  # bytes/s; an interface that carries less has no queue of our making
 NOTABLE = 0.01  # part of a limit below which a change of it waits
@@ -97,7 +97,7 @@ class Shaper:
             answer = answers.get(one.peer)
             sent = await self._sent(one, rates, elapsed)
             if answer and answer["depths"] and answer["path"] == key[1]:
-                limit = one.finder.step(now, min(answer["depths"]), sent)
+                limit = one.finder.step(now, min(answer["depths"]), sent, answer["rtt"])
                 if abs(limit - one.in_force) > NOTABLE * one.in_force:
                     one.in_force = limit
 

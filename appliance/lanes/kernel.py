@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import socket
 import struct
 from typing import NamedTuple
 
 _TCP_INFO = struct.Struct("=56xI8xI")  # of struct tcp_info: tcpi_last_ack_recv (ms), tcpi_rtt (µs)
+
+
+_BBR_INFO = struct.Struct("=II")  # of struct tcp_bbr_info: the estimate, bytes/s, its low half first
+_TCP_CC_INFO = 26
+_CONGESTION_NAME = 16
+FORGOTTEN = 0.5  # of what the link has proved to carry
 
 
 class KernelView(NamedTuple):
@@ -26,3 +33,22 @@ def kernel_view(sock: socket.socket, now: float) -> KernelView:
     except (OSError, struct.error):
         return KernelView(-math.inf, 0.0)
     return KernelView(now - last_ack_ms / 1000, rtt_us / 1e6)
+
+
+def measure_anew(sock: socket.socket, proved: float) -> None:
+    """Makes BBR start over, for a connection that was quiet and now has much to send, if it has forgotten the link.
+
+    What it measures while a loss is being repaired counts in full, also when there was hardly anything to send: a quiet
+    connection over a lossy line soon believes in a trickle, which then grows by a quarter in eight round trips.
+    `proved` is what the link has carried before, bytes per second.
+    """
+    with contextlib.suppress(OSError, struct.error):
+        if (
+            sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _CONGESTION_NAME).rstrip(b"\0")
+            != b"bbr"
+        ):
+            return
+        low, high = _BBR_INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, _TCP_CC_INFO, _BBR_INFO.size))
+        if (high << 32 | low) < FORGOTTEN * proved:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")

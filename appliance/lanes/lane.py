@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import ClassVar, Protocol
 
 from appliance.lanes.frames import Address, FrameReader, ProtocolError, parse
-from appliance.lanes.kernel import KernelView, kernel_view
+from appliance.lanes.kernel import KernelView, kernel_view, measure_anew
 from appliance.lanes.link import Role
 from appliance.loop import READ, Loop, Timer, mask
 
@@ -31,6 +31,7 @@ CHUNK = 4 * RECORD  # given to TLS in one call
 NOTSENT_LOWAT = 64 * 1024
 READING_S = 0.02  # taken from one lane in a round before others have their turn
 MEASURE_S = 0.05
+QUIET_S = 0.5  # without being blocked, after which TCP's idea of the link may be that of a trickle
 LOW_WATER = 64 * 1024  # a backlog below it asks the sender for more
 
 KEY_REFUSED = "key: the other side does not accept this box's key"
@@ -89,7 +90,9 @@ class Lane:
         self.taken_at = loop.now  # when the link last took something that had waited for it
         self.error = 0  # errno of a connection that could not be made, or that broke
         self.closed = False
-        self.rider: Callable[[Lane], bytes] | None = None  # asked for a frame that rides along with others
+        self.rider: Callable[[Lane], list[bytes]] | None = (
+            None  # asked for frames that ride along with others
+        )
         self.certificate = b""
         self._loop = loop
         self._context = context
@@ -128,6 +131,12 @@ class Lane:
             return
         self._flushing = True
         self._loop.at_end(self._flush)
+
+    def nudge(self) -> None:
+        """Asks the rider at the end of this round, also when nothing else leaves."""
+        if not self._flushing and not self.closed:
+            self._flushing = True
+            self._loop.at_end(self._flush)
 
     def accept_frames(self, limit: int) -> None:
         """Raises the limit for one frame once the peer has introduced itself."""
@@ -303,12 +312,11 @@ class Lane:
         self._stop_waiting()
         if self.closed or not self._secure or self._tls is None:
             return
-        rider = self.rider(self) if self.rider is not None else b""
-        if rider:
+        for frame in self.rider(self) if self.rider is not None else ():
             if Lane.tap is not None:
-                Lane.tap(self, True, *parse(rider))
-            self._out.append(rider)
-            self.backlog += len(rider)
+                Lane.tap(self, True, *parse(frame))
+            self._out.append(frame)
+            self.backlog += len(frame)
         blocked = False
         try:
             while self._fill():
@@ -348,6 +356,8 @@ class Lane:
                 self._stall = (now, self.bytes_out)
         elif blocked:
             self._stall = (now, self.bytes_out)
+            if now - self.blocked_at > QUIET_S:
+                measure_anew(self._socket, self.drain_rate)
         if blocked:
             self.blocked_at = now
 

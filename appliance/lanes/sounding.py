@@ -8,11 +8,11 @@ would blame both boxes for a queue before one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from appliance.lanes import frames
 from appliance.lanes.frames import Kind
 from appliance.lanes.lane import Lane
+from appliance.loop import Loop
 
 FEATURE = "sound"
 FORGET_S = 60.0  # the least of the last one to two minutes counts: clocks drift, routes change
@@ -21,7 +21,7 @@ _TOO_DEEP = 1 << 32
 
 
 class Tide:
-    """Queueing delays out of stamps. All in µs; `now` in seconds."""
+    """Queueing delays out of stamps. All in µs; times in seconds."""
 
     def __init__(self) -> None:
         self._first: int | None = None
@@ -29,16 +29,22 @@ class Tide:
         self._least = math.inf  # of this window,
         self._earlier = math.inf  # and of the one before
 
-    def depth(self, stamp: int, now: float) -> int:
-        """What the frame with this stamp has waited beyond the quickest of late."""
-        took = (stamp_at(now) - stamp) % _MODULUS
+    def depth(self, stamp: int, earliest: float, now: float) -> int:
+        """What the frame with this stamp has waited beyond the quickest of late, by the earliest it can have come.
+
+        It is read `now`; between the two it may have waited for this process, and that is no queue on the way.
+        """
         if self._first is None:
-            self._first, self._began = took, now
-        took = (took - self._first + _MODULUS // 2) % _MODULUS
+            self._first, self._began = (stamp_at(now) - stamp) % _MODULUS, now
         if now - self._began > FORGET_S:
             self._began, self._earlier, self._least = now, self._least, math.inf
-        self._least = min(self._least, took)
-        return min(took - int(min(self._least, self._earlier)), _TOO_DEEP)
+        self._least = min(self._least, self._took(stamp, now))
+        depth = self._took(stamp, earliest) - int(min(self._least, self._earlier))
+        return min(max(depth, 0), _TOO_DEEP)
+
+    def _took(self, stamp: int, at: float) -> int:
+        assert self._first is not None
+        return (stamp_at(at) - stamp - self._first + _MODULUS // 2) % _MODULUS
 
 
 def stamp_at(now: float) -> int:
@@ -48,18 +54,27 @@ def stamp_at(now: float) -> int:
 class Sounding:
     """One peer's, over whichever lane is its express lane."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
         self._from_peer: tuple[Lane | None, Tide] = (None, Tide())
         self._asked: Lane | None = None
+        self._asking = False
         self._depths: list[float] = []
 
     def ask(self, lane: Lane) -> None:
-        """Asks the peer how deep the queue towards it is."""
+        """Asks the peer how deep the queue towards it is; the stamp is made when the frame leaves."""
         if lane is not self._asked:
             self._asked = lane
             self._depths.clear()
-        lane.send(frames.sound(stamp_at(self._clock())))
+        self._asking = True
+        lane.nudge()
+
+    def due(self, lane: Lane) -> list[bytes]:
+        """The frame that is to leave now, if any."""
+        if not self._asking or lane is not self._asked or lane.blocked:
+            return []
+        self._asking = False
+        return [frames.sound(stamp_at(self._loop.clock()))]
 
     def answers(self) -> list[float]:
         """Depths in seconds that the peer has told since this was called last."""
@@ -74,4 +89,5 @@ class Sounding:
             return
         if self._from_peer[0] is not lane:
             self._from_peer = (lane, Tide())
-        lane.send(frames.depth(self._from_peer[1].depth(number, self._clock())))
+        depth = self._from_peer[1].depth(number, self._loop.since, self._loop.clock())
+        lane.send(frames.depth(depth))

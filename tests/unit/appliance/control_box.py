@@ -157,7 +157,7 @@ class DataInMemory:
         return list(self.peers)
 
     async def _sound(self, params: Params) -> dict[str, Any]:
-        return {peer: {"path": "wan", "depths": self.depths} for peer in params["peers"]}
+        return {peer: {"path": "wan", "depths": self.depths, "rtt": 0.02} for peer in params["peers"]}
 
     async def _flows(self, params: Params) -> list[dict[str, Any]]:
         flow = {

@@ -6,7 +6,8 @@ import pytest
 
 from appliance.control.finding import Finder
 
-STEP_S = 0.2
+STEP_S = 0.1
+RTT_S = 0.08
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Bottleneck:
             self.queue = min(self.queue + sent * STEP_S - left, self.rate * self.buffer)
             self._heard.append(self.queue / self.rate)
             behind = self._heard[max(0, len(self._heard) - 1 - round(self.lag / STEP_S))]
-            finder.step(began + step * STEP_S, behind, sent)
+            finder.step(began + step * STEP_S, behind, sent, RTT_S)
             if step >= steps // 2:
                 delays.append(self.queue / self.rate)
                 used += left
@@ -55,7 +56,7 @@ def test_nothing_is_held_while_there_is_no_queue() -> None:
 def test_one_late_answer_is_no_queue() -> None:
     finder = Finder()
     for step, delay in enumerate((0.0, 0.2, 0.0, 0.0, 0.3, 0.0)):
-        assert finder.step(step * STEP_S, delay, 1e6) == 0
+        assert finder.step(step * STEP_S, delay, 1e6, RTT_S) == 0
 
 
 def test_a_link_that_became_faster_is_used_again() -> None:
@@ -74,3 +75,18 @@ def test_a_link_that_became_slower_is_found_again() -> None:
     worst, used = link.run(finder, 5_000_000, 30, began=30)
     assert worst < 0.08
     assert used > 0.8
+
+
+def test_a_burst_that_is_over_when_its_queue_is_heard_of_limits_to_the_burst() -> None:
+    finder = Finder()
+    for step, (depth, sent) in enumerate([(0.0, 1e6), *([(0.1, 1e6)] * 3), *([(0.2, 5_000.0)] * 3)]):
+        limit = finder.step(step * STEP_S, depth, sent, RTT_S)
+    assert limit >= 0.7e6
+
+
+def test_a_limit_that_does_not_help_is_lifted() -> None:
+    finder = Finder()
+    limits = [finder.step(step * STEP_S, 0.2, finder.limit or 500_000.0) for step in range(200)]
+    lifted = limits.index(0, limits.index(max(limits)))
+    assert min(limit for limit in limits[:lifted] if limit) < 0.1 * 500_000
+    assert limits[lifted : lifted + 90] == [0] * 90, "and is not tried again for a while"

@@ -12,9 +12,10 @@ WAY_S = 0.04
 OFFSETS = [0.0, 1234.5, -99.25, (1 << 46) / 1e6 - 0.02]  # the last one wraps
 
 
-def sounded(tide: Tide, sent: float, queue: float, offset: float) -> float:
-    """Seconds of queue that the receiver takes a frame to have waited."""
-    return tide.depth(stamp_at(sent + offset), sent + WAY_S + queue) / 1e6
+def sounded(tide: Tide, sent: float, queue: float, offset: float, waited: float = 0.0) -> float:
+    """Seconds of queue that the receiver takes a frame to have waited; `waited` for its own process."""
+    came = sent + WAY_S + queue
+    return tide.depth(stamp_at(sent + offset), came, came + waited) / 1e6
 
 
 @pytest.mark.parametrize("offset", OFFSETS)
@@ -24,6 +25,14 @@ def test_what_is_beyond_the_quickest_is_queue(offset: float) -> None:
     found = [sounded(tide, 100.0 + at, queue, offset) for at, queue in enumerate(waited)]
     assert found[0] == 0.0, "nothing is known to compare it with"
     assert found[1:] == pytest.approx(waited[1:], abs=1e-5)
+
+
+def test_what_waited_for_a_busy_process_is_no_queue() -> None:
+    tide = Tide()
+    sounded(tide, 0.0, 0.0, 0.0)
+    assert sounded(tide, 1.0, 0.0, 0.0, waited=0.1) == 0.0
+    assert sounded(tide, 2.0, 0.05, 0.0, waited=0.1) == pytest.approx(0.05, abs=1e-5)
+    assert sounded(tide, 3.0, 0.05, 0.0) == pytest.approx(0.05, abs=1e-5), "the least is not spoilt by it"
 
 
 def test_a_way_that_became_longer_is_no_queue_for_ever() -> None:
