@@ -278,9 +278,11 @@ def encode(
         if isinstance(token, Literal):
             literals += raw[at : at + token.length]
         at += token.length
+    section = write_tokens(tokens)
+    if coding in PACKED and len(section) + len(literals) > 2 * len(raw):
+        coding = RAW
     if (not literals and coding not in PACKED) or not raw:
         coding = NONE
-    section = write_tokens(tokens)
     logs = any(token.logged for token in tokens)
     head = bytes([coding | logs << 3]) + varint(len(raw)) + (varint(base) if logs else b"")
     packed = coding in PACKED
