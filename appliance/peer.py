@@ -43,12 +43,14 @@ ACK_ALONG = 8  # or for so many frames; then the next message takes it along,
 ACK_LATEST_S = 0.3  # and if there is none, not even a heartbeat, it goes alone
 CROWD_S = 0.008  # small frames of a crowd wait this long for each other,
 OPEN_S = 0.001  # and an OPEN this long for its flow's first bytes, where the way is far longer
-EXPRESS_HELD = 8 << 20  # bytes of unacknowledged messages at which flows take the bulk session instead
+EXPRESS_HELD = (
+    8 << 20
+)  # bytes of memory in unacknowledged messages at which flows take the bulk session instead,
+# which holds up whoever sends: so a path may be down for long, and this is never much exceeded
 YOUNG_S = 0.25  # a flow that has just been opened; later ones are somebody's conversation
 FAR_S = 0.002  # a round trip beside which compressing a message well takes no time
 LITTLE = 64 << 10  # bytes that are rather sent twice than waited for
-MOST_HELD = 4 * EXPRESS_HELD  # bytes of messages that a peer may leave unacknowledged
-MOST_HELD_FRAMES = 200_000
+MOST_HELD = 4 * EXPRESS_HELD  # only a peer that takes messages and acknowledges none comes so far
 MOST_BAD_BLOCKS = (
     256  # in a row; a log that differs is refused block by block until the NAKs have told the peer
 )
@@ -297,7 +299,7 @@ class Peer:
     def _send(self, frame: bytes, *, patience: float = 0.0) -> None:
         self._express.push(frame)
         held = self._express.sent - self._express.acknowledged
-        if (held > MOST_HELD_FRAMES or self._express.held_bytes > MOST_HELD) and not self._overdue:
+        if self._express.held_bytes > MOST_HELD and not self._overdue:
             self._overdue = True
             reason = f"{held} messages are not acknowledged"
             self.loop.at_end(lambda: self.attachment.restart(reason))

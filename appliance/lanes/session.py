@@ -15,6 +15,8 @@ from appliance.lanes.frames import ProtocolError
 
 T = TypeVar("T")
 
+OVERHEAD = 96  # bytes of memory that holding a frame takes beside it
+
 
 class SessionError(ProtocolError):
     """The peer's count does not fit ours; the association has to begin anew."""
@@ -26,14 +28,14 @@ class Sender(Generic[T]):
     def __init__(self) -> None:
         self.sent = 0  # frames numbered so far
         self.acknowledged = 0
-        self.held_bytes = 0
+        self.held_bytes = 0  # of memory, not only of frames: a short message costs far more than it has bytes
         self._held: deque[tuple[bytes, T | None]] = deque()
 
     def push(self, frame: bytes, token: T | None = None) -> int:
         """Numbers a frame and holds it; returns its number (the first is 0)."""
         number = self.sent
         self._held.append((frame, token))
-        self.held_bytes += len(frame)
+        self.held_bytes += len(frame) + OVERHEAD
         self.sent = number + 1
         return number
 
@@ -44,7 +46,7 @@ class Sender(Generic[T]):
         tokens = []
         while self.acknowledged < received:
             frame, token = self._held.popleft()
-            self.held_bytes -= len(frame)
+            self.held_bytes -= len(frame) + OVERHEAD
             self.acknowledged += 1
             if token is not None:
                 tokens.append(token)

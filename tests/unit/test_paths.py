@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from appliance.lanes import frames
 from appliance.lanes.link import Role
 from appliance.lanes.standing import State
 from appliance.lanes.watch import Health
@@ -212,6 +213,61 @@ def test_a_killed_connection_is_replaced(
         stand_by(boxes)
     assert not any(peer.finished["aborted"] for peer in boxes.peers.values())
     ends.close()
+
+
+def test_while_no_path_is_up_flows_are_held_up_and_memory_is_bounded(
+    boxes: Any, wans: list[Wan], listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("appliance.peer.EXPRESS_HELD", 20_000)
+    flows = [Ends(boxes, listener) for _ in range(20)]
+    for ends in flows:
+        ends.accept()
+    stand_by(boxes)
+    for wan in wans:
+        wan.is_cut = True
+    boxes.until(lambda: not boxes.peers["branch"].attachment.up)
+    branch, buffers = boxes.peers["branch"], boxes.boxes["branch"].buffers
+    buffers.limit = 8 << 20
+    wanted = [noise(1_000_000, number) for number in range(len(flows))]
+    left = [memoryview(data) for data in wanted]
+    for at, ends in enumerate(flows):  # a message each: more than may be held
+        left[at] = left[at][ends.client.send(left[at][:2000]) :]
+    boxes.until(lambda: branch.congested)
+
+    def send() -> int:
+        """Bytes that the end hosts could send in this round."""
+        taken = 0
+        for at, ends in enumerate(flows):
+            with contextlib.suppress(BlockingIOError):
+                while left[at]:
+                    count = ends.client.send(left[at])
+                    left[at], taken = left[at][count:], taken + count
+        return taken
+
+    boxes.until(lambda: not send() and not buffers.available)
+    assert branch._express.held_bytes < 20_000 + 20 * 5000, "one message of each flow may come on top"
+    assert buffers.taken * frames.MAX_BLOCK <= buffers.limit // 2
+    assert not branch.finished["aborted"]
+    for wan in wans:
+        wan.kill()
+        wan.is_cut = False
+    by_port = {ends.server.getpeername()[1]: ends for ends in flows if ends.server}
+    assert len(by_port) == len(flows)
+    got = {ends: bytearray() for ends in flows}
+
+    def arrived() -> bool:
+        send()
+        for ends, into in got.items():
+            assert ends.server is not None
+            with contextlib.suppress(BlockingIOError):
+                into.extend(ends.server.recv(1 << 20))
+        return sum(map(len, got.values())) == sum(map(len, wanted))
+
+    boxes.until(arrived)
+    assert sorted(map(bytes, got.values())) == sorted(wanted)
+    assert not any(peer.finished["aborted"] for peer in boxes.peers.values())
+    for ends in flows:
+        ends.close()
 
 
 def test_a_path_that_is_taken_out_of_the_configuration_hands_over(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from appliance.lanes.session import Receiver, Sender, SessionError
+from appliance.lanes import frames
+from appliance.lanes.session import OVERHEAD, Receiver, Sender, SessionError
 
 
 class TwoEnds(RuleBasedStateMachine):
@@ -59,10 +62,25 @@ class TwoEnds(RuleBasedStateMachine):
         assert self.tokens == list(range(len(self.tokens)))
         if self.lane is not None:
             assert self.taken + self.lane == self.pushed
-        assert self.sender.held_bytes == sum(map(len, self.pushed[len(self.tokens) :]))
+        held = self.pushed[len(self.tokens) :]
+        assert self.sender.held_bytes == sum(map(len, held)) + OVERHEAD * len(held)
 
 
 TestTwoEnds = TwoEnds.TestCase
+
+
+@pytest.mark.parametrize("size", [0, 30, 4000])
+def test_what_is_held_is_counted_as_the_memory_that_it_takes(size: int) -> None:
+    sender: Sender[int] = Sender()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for stream in range(5000):
+            sender.push(frames.data(stream, 0, 0, bytes(size)))
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert taken <= sender.held_bytes <= 1.5 * taken
 
 
 def test_a_peer_that_lies_about_its_count_is_found_out() -> None:
