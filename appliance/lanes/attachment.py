@@ -14,7 +14,7 @@ from typing import Protocol
 from appliance.config.schema import Path as PathConfig
 from appliance.config.values import Name
 from appliance.events import Severity
-from appliance.lanes import frames, sounding
+from appliance.lanes import frames, sounding, tending
 from appliance.lanes.choice import Changed, Choice, Probe, Redial, Use
 from appliance.lanes.frames import (
     MAX_FRAME,
@@ -29,7 +29,7 @@ from appliance.lanes.frames import (
 from appliance.lanes.lane import Lane
 from appliance.lanes.link import Link, Outcome, Role
 from appliance.lanes.path import ANSWERS, FIRST_RETRY_S, PathLanes
-from appliance.lanes.standing import Standing, State
+from appliance.lanes.standing import SILENT, Standing, State
 from appliance.lanes.watch import Health, PathWatch
 from appliance.loop import Loop, Timer
 
@@ -38,8 +38,7 @@ STRANGE_LANES = 8  # of one peer that have not said HELLO
 MOST_PATHS = 16  # of one peer
 MOST_BACKLOG = 1 << 20  # bytes at which a peer that does not read gets no answer to its PINGs
 VIOLATIONS = 3  # of the protocol in one association that end it
-BULK_PING_S = 1.0  # a lane whose connection has been forgotten on the way is found by asking,
-LOST_HEARTBEATS = 40  # and given up after so many, when other lanes of the peer answer and it does not
+BULK_PING_S = 1.0  # a lane whose connection has been forgotten on the way is found by asking
 FORGOTTEN_S = 150.0  # a lane that stands by is given up by the dialled box after so long without a word
 FEATURES = ["lz4", "zstd", "resume", sounding.FEATURE, SITE_FEATURE]
 _TOKEN = 0x3FFF_FFFF_FFFF
@@ -544,23 +543,16 @@ class Attachment:
         """Asks lanes that carry something, and gives up those that are dead though the peer is heard."""
         for path in list(self.paths.values()):
             for role, lane in list(path.lanes.items()):
+                carries = self.lanes.get(role) is lane
                 if lane.heard >= lane.unanswered:
                     lane.unanswered = math.inf
-                if self.lanes.get(role) is lane and now - max(lane.pinged, lane.heard) >= BULK_PING_S:
+                if carries and now - max(lane.pinged, lane.heard) >= BULK_PING_S:
                     self._ping(lane)
-                if self._is_dead(lane, role, now):
+                forgotten = not self.link.dialler and not carries and now - lane.heard > FORGOTTEN_S
+                if forgotten or tending.is_dead(lane, now, self.heartbeat, self._last_heard):
                     silent = now - lane.heard
                     lane.abandon(f"nothing came over the {role.name.lower()} lane for {silent:.1f} s")
                     self._forget(lane, "it was silent")
-
-    def _is_dead(self, lane: Lane, role: Role, now: float) -> bool:
-        since = max(min(lane.unanswered, now), lane.taken_at)
-        patience = LOST_HEARTBEATS * self.heartbeat * (1 + role)
-        if lane.kernel_view().heard < since:
-            patience /= 4  # not even the kernel at its other end answers
-        if now - since > patience and self._last_heard > since:
-            return True
-        return not self.link.dialler and now - lane.heard > FORGOTTEN_S and self.lanes.get(role) is not lane
 
     def _judge(self, now: float) -> None:
         lanes = [lane for path in self.paths.values() for lane in path.lanes.values()]
@@ -579,7 +571,10 @@ class Attachment:
         if state is State.UP:
             self.reason, self._unreachable = "", False
         elif state is State.SILENT:
-            self.reason = f"its host answers, its data plane has not for {now - self._last_heard:.1f} s"
+            quiet = now - self._last_heard
+            self.reason = f"its host answers, its data plane has not for {quiet:.1f} s"
+            if quiet < SILENT * self.heartbeat:
+                self.reason = "its data plane answers, and has not taken the sessions up"
         elif state is State.PATH_DOWN:
             used = self.paths.get(self.choice.used)
             self.reason = f"no path carries anything: {used.reason}" if used else "no path carries anything"
