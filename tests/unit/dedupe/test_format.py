@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dedupe import BadBlock, Cache, DecodeWindow, Effort, EncodeWindow
@@ -15,7 +15,6 @@ EPOCH = 0x1234_5678_9ABC_DEF1
 LIMIT = 1 << 20
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(contents(), st.sampled_from(Effort), st.booleans(), st.booleans()), max_size=6),
     st.booleans(),
@@ -69,7 +68,6 @@ def told(draw: st.DrawFn, log: oracle.PlainLog) -> tuple[bytes, list[oracle.Toke
     return raw, tokens
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_kernel_decodes_oracle_output(data: st.DataObject) -> None:
     log = oracle.PlainLog(EPOCH)

@@ -207,4 +207,4 @@ class TwoPeers(RuleBasedStateMachine):
 
 
 TestTwoPeers = TwoPeers.TestCase
-TestTwoPeers.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestTwoPeers.settings = settings(max_examples=60, stateful_step_count=60)

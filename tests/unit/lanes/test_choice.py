@@ -273,7 +273,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.sampled_from([0.002, 0.03, 0.08, 0.25]), st.integers(0, 2)), min_size=3, max_size=3

@@ -142,4 +142,4 @@ class TwoDisks(TwoPeers):
 
 
 TestTwoDisks = TwoDisks.TestCase
-TestTwoDisks.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
+TestTwoDisks.settings = settings(max_examples=20, stateful_step_count=40)
