@@ -21,6 +21,7 @@ WINDOW = 8  # pieces under way on one transfer
 TICK = b"tick"
 FINISH_S = 90.0
 LOOK_S = 0.2
+NOTICED_S = 0.15
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,16 @@ class Wish:
 
 @dataclass
 class Endured:
-    """bytes: sent and come back. worst_gap: seconds without a word on the ticking session, beyond its tick."""
+    """bytes: sent and come back. gaps: seconds without a word on the ticking session, each that anyone notices."""
 
     sessions: int
     bytes: int = 0
-    worst_gap: float = 0.0
+    gaps: list[float] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+
+    @property
+    def worst_gap(self) -> float:
+        return max(self.gaps, default=0.0)
 
 
 class Sessions:
@@ -155,7 +160,8 @@ class _Run:
                 async with asyncio.timeout(LOOK_S):
                     await reader.readexactly(len(TICK))
                     now = time.monotonic()
-                    self.endured.worst_gap = max(self.endured.worst_gap, now - last - self.wish.tick)
+                    if now - last > NOTICED_S:
+                        self.endured.gaps.append(now - last)
                     last, got = now, got + 1
         writer.close()
 

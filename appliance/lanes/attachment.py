@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import ssl
-from typing import Protocol
 
 from appliance.config.schema import Path as PathConfig
 from appliance.config.values import Name
 from appliance.events import Severity
 from appliance.lanes import frames, sounding, tending
+from appliance.lanes.carriage import Carriage, Sessions
 from appliance.lanes.choice import Changed, Choice, Probe, Redial, Use
 from appliance.lanes.frames import (
     MAX_FRAME,
@@ -29,6 +29,7 @@ from appliance.lanes.frames import (
 from appliance.lanes.lane import Lane
 from appliance.lanes.link import Link, Outcome, Role
 from appliance.lanes.path import ANSWERS, FIRST_RETRY_S, PathLanes
+from appliance.lanes.session import SessionError
 from appliance.lanes.standing import SILENT, Standing, State
 from appliance.lanes.watch import Health, PathWatch
 from appliance.loop import Loop, Timer
@@ -44,38 +45,6 @@ FEATURES = ["lz4", "zstd", "resume", sounding.FEATURE, SITE_FEATURE]
 _TOKEN = 0x3FFF_FFFF_FFFF
 
 
-class Sessions(Protocol):
-    """The peer, as its lanes see it."""
-
-    def greeting(self) -> Hello: ...
-
-    def greeted(self, lane: Lane) -> None: ...
-
-    def begin(self, hello: Hello) -> None: ...
-
-    def announced(self, site: Site) -> None: ...
-
-    def arrived(self, role: Role) -> int: ...
-
-    def resume(self, role: Role, received: int) -> list[bytes]: ...
-
-    def little(self, role: Role) -> tuple[int, list[bytes]] | None: ...
-
-    def end(self, reason: str) -> None: ...
-
-    def take(self, role: Role, kind: int, body: bytes) -> None: ...
-
-    def drained(self) -> None: ...
-
-    def changed(self, state: str, reason: str) -> None: ...
-
-    def tell(self, kind: str, severity: Severity, text: str, evidence: dict[str, object]) -> None: ...
-
-    def progress(self) -> int: ...
-
-    def sounded(self, lane: Lane, kind: int, body: bytes) -> None: ...
-
-
 class Attachment:
     """Keeps lanes to a peer on every path; dials when `paths` has endpoints, else waits for the peer."""
 
@@ -89,7 +58,8 @@ class Attachment:
         heartbeat: float,
     ) -> None:
         self.link = link
-        self.lanes: dict[Role, Lane] = {}  # that carry the sessions
+        self._carriage = Carriage(sessions)
+        self.lanes = self._carriage.lanes  # that carry the sessions
         self.paths: dict[str, PathLanes] = {}
         self.choice = Choice(heartbeat, decides=link.dialler)
         self.state = State.CONNECTING
@@ -103,9 +73,6 @@ class Attachment:
         self._sessions = sessions
         self._context = context
         self._standing = Standing()
-        self._asked: dict[Role, tuple[Lane, int]] = {}  # the lane and turn of an ATTACH that is not answered
-        self._turns = dict.fromkeys(Role, 0)
-        self._skip = dict.fromkeys(Role, 0)  # session frames that come once more
         self._greeting_timers: dict[Lane, Timer] = {}
         self._last_heard = -math.inf
         self._violations = (0, -1)  # how many at this point of the association's progress
@@ -221,12 +188,7 @@ class Attachment:
             return
         assert lane.role is not None
         if kind >= frames.FIRST_SESSION_KIND or kind == Kind.ACK:
-            if self.lanes.get(lane.role) is not lane:
-                raise ProtocolError(f"{Kind(kind).name} on a lane that carries no session")
-            if self._skip[lane.role] and kind != Kind.ACK:
-                self._skip[lane.role] -= 1  # it arrived over the lane before
-                return
-            self._sessions.take(lane.role, kind, body)
+            self._carriage.take(lane, lane.role, kind, body)
         elif kind == Kind.PING:
             token = frames.read_numbers(body, 1)[0]
             if lane.backlog < MOST_BACKLOG:
@@ -238,7 +200,7 @@ class Attachment:
         elif kind == Kind.SITE:
             self._sessions.announced(frames.read_site(body))
         elif kind == Kind.ATTACH:
-            self._attached(lane, lane.role, *frames.read_numbers(body, 3))
+            self._attach(lane, body)
         elif kind == Kind.BYE:
             self._standing.refused = True
             lane.close(f"the peer said: {body.decode(errors='replace')}")
@@ -292,10 +254,7 @@ class Attachment:
             self.choice.lanes(path.name, self._loop.now, ready=path.ready)
             self._judge_soon()
         if lane.role is not None:
-            if self.lanes.get(lane.role) is lane:
-                del self.lanes[lane.role]
-            if self._asked.get(lane.role, (None,))[0] is lane:
-                del self._asked[lane.role]
+            self._carriage.forget(lane, lane.role)
         self.lost_bytes[0] += lane.bytes_in
         self.lost_bytes[1] += lane.bytes_out
         self._last_heard = max(self._last_heard, lane.heard if lane.greeted else -math.inf)
@@ -348,7 +307,7 @@ class Attachment:
                 self._drop(
                     [old for old in self._all_lanes() if old is not lane], "a new association has begun"
                 )
-            self._turns = dict.fromkeys(Role, 0)
+            self._carriage.begin_anew()
             try:
                 self._sessions.begin(hello)
             except ProtocolError:
@@ -385,56 +344,26 @@ class Attachment:
     # Attaching.
 
     def _ask(self, lane: Lane, role: Role) -> None:
-        """Asks the peer to go on with a session over this lane. What was sent on the one before is as if lost."""
-        old = self.lanes.pop(role, None)
-        asked = self._asked.pop(role, None)
-        for other in (old, asked[0] if asked else None):
-            if other is not None and other is not lane:
-                self._abandon(other, "its session has moved to another lane")
-        self._turns[role] += 1
-        self._asked[role] = (lane, self._turns[role])
-        little = self._sessions.little(role)
-        first = little[0] if little is not None else None
-        lane.send(frames.attach(self._turns[role], self._sessions.arrived(role), first))
-        if little is not None:  # sending it twice is quicker than asking
-            self._carry(lane, role, little[1])
+        for other in self._carriage.ask(lane, role):
+            self._abandon(other, "its session has moved to another lane")
+        self._judge_soon()
 
-    def _attached(self, lane: Lane, role: Role, turn: int, received: int, follows: int) -> None:
-        if self.link.dialler:
-            if self._asked.get(role) != (lane, turn):
-                raise ProtocolError(f"ATTACH of turn {turn}, which was not asked for")
-            del self._asked[role]
-            if self.lanes.get(role) is lane:
-                return
-        else:
-            if turn <= self._turns[role]:
-                lane.close("a later lane has taken its place")
-                return
-            self._turns[role] = turn
-            old = self.lanes.pop(role, None)
-            if old is not None and old is not lane:
-                self._abandon(old, "its session has moved to another lane")
-            arrived = self._sessions.arrived(role)
-            self._skip[role] = arrived - (follows - 1) if follows else 0
-            if self._skip[role] < 0:
-                raise ProtocolError(f"ATTACH leaves out frames {arrived} to {follows - 1}")
-            lane.send(frames.attach(turn, arrived))
-            self.choice.using(lane.path)
-            self._moved(lane.path, "the peer has chosen it")
+    def _attach(self, lane: Lane, body: bytes) -> None:
+        assert lane.role is not None
+        turn, received, follows = frames.read_numbers(body, 3)
         try:
-            again = self._sessions.resume(role, received)
-        except ProtocolError as error:
+            if self.link.dialler:
+                self._carriage.answered(lane, lane.role, turn, received)
+            else:
+                for other in self._carriage.called(lane, lane.role, turn, received, follows):
+                    self._abandon(other, "its session has moved to another lane")
+                if self.lanes.get(lane.role) is lane:
+                    self.choice.using(lane.path)
+                    self._moved(lane.path, "the peer has chosen it")
+        except SessionError as error:
             self.restart(f"the sessions do not fit: {error}")
             return
-        self._carry(lane, role, again)
-
-    def _carry(self, lane: Lane, role: Role, again: list[bytes]) -> None:
-        self.lanes[role] = lane
-        for frame in again:
-            lane.send(frame)
         self._judge_soon()
-        if role is Role.BULK:
-            self._sessions.drained()
 
     def _abandon(self, lane: Lane, reason: str) -> None:
         lane.abandon(reason)
@@ -454,7 +383,7 @@ class Attachment:
         self.link.begin_anew()
         self._standing.begin_anew()
         self._sessions.end(reason)
-        self._turns = dict.fromkeys(Role, 0)
+        self._carriage.begin_anew()
         self._drop_all(reason)
         self.reason = reason
         self._judge(self._loop.clock())

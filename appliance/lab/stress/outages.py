@@ -1,6 +1,7 @@
 """What is done to the WAN while flows are open: 50 transfers, 50 idle sessions, and one that notices every pause."""
 
 import random
+import statistics
 import time
 from collections.abc import Callable, Iterator
 
@@ -33,6 +34,8 @@ def switch(report: Report) -> Iterator[Figure]:
             pair.branch.wait(lambda wan=wan: switching.used(pair) is not wan, "it has switched")  # type: ignore[misc]
             wan.restore()
         endured = sessions.finish()
+        longest = sorted(endured.gaps)[-SWITCHES:]
+        yield Figure("switch_median_gap", statistics.median(longest), "s", WORST_GAP_S)
         yield Figure("switch_worst_gap", endured.worst_gap, "s", WORST_GAP_S)
         yield Figure("switch_broken", len(endured.broken), f"of {endured.sessions} sessions", 0)
 
