@@ -425,7 +425,9 @@ class Attachment:
             self._standing.forgive(now)
         for name, path in list(self.paths.items()):
             for lane in path.lanes.values():
-                self.choice.hear(name, max(lane.heard, lane.kernel_view().heard))
+                # The kernel is asked only where its word may matter: a hub does this for every lane of every peer.
+                asked = self.choice.paths[name].asking and now - lane.heard > self.heartbeat / 2
+                self.choice.hear(name, max(lane.heard, lane.kernel_view().heard) if asked else lane.heard)
         for action in self.choice.tick(now):
             self._perform(action)
         self._tend_lanes(now)

@@ -15,7 +15,9 @@ RTTS = 4  # and round trips for what is lost on the way to be sent again
 
 def is_dead(lane: Lane, now: float, heartbeat: float, peer_heard: float) -> bool:
     """`peer_heard`: when the peer last said anything, over whichever lane."""
-    since = max(min(lane.unanswered, now), lane.taken_at)
+    if lane.unanswered >= now:
+        return False
+    since = max(lane.unanswered, lane.taken_at)
     usual = LOST * heartbeat * (2 if lane.role is Role.BULK else 1)
     patience = BLOCKED * heartbeat if lane.blocked else usual
     kernel = lane.kernel_view()

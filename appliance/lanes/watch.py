@@ -49,6 +49,11 @@ class PathWatch:
         return self.ready and self.health in (Health.UP, Health.HELD)
 
     @property
+    def asking(self) -> bool:
+        """A probe is under way."""
+        return bool(self._probes)
+
+    @property
     def slack(self) -> float:
         return min(max(4 * self._jitter, LEAST_SLACK_S), MOST_SLACK_S)
 
