@@ -29,6 +29,7 @@ from appliance.bypass import Bypass
 from appliance.caches import Caches
 from appliance.capture.feed import Feed
 from appliance.config import Config, ConfigError, Limits, from_dict, load
+from appliance.config import Peer as PeerConfig
 from appliance.config.boxspec import box_spec
 from appliance.config.difference import difference
 from appliance.description import MOST_FLOWS, describe, describe_flow, next_flows
@@ -47,6 +48,7 @@ from appliance.loop import READ, Loop, Worker
 from appliance.notify import Notifier
 from appliance.peer import Peer
 from appliance.precedence import go_first
+from appliance.rotation import Rotation
 from appliance.rpc import RpcError
 from appliance.rpc_loop import RpcServer
 from appliance.site import own as own_site
@@ -80,9 +82,9 @@ class DataPlane:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         self._most = max(1, hard - SPARE_DESCRIPTORS)  # flows that descriptors allow
-        self._identity = identity.load_identity(Path(config.box.key))
         self._bypass = Bypass.load(Path(config.box.state_dir))
         self._trust = Trust.load(Path(config.box.state_dir))
+        self._rotation = Rotation(Path(config.box.key), lambda peer: self._trust.keys(peer.config), self.emit)
         self._desk = Desk(self.loop, self._asked_to_enrol)
         self._holders: dict[bytes, str] = {}  # certificate → the peer that is known by it
         self._peers: dict[str, Peer] = {}
@@ -111,7 +113,13 @@ class DataPlane:
         return float(self.config.box.heartbeat)
 
     def site(self, peer: str) -> Site:
-        return own_site(self.config, peer)
+        config = self.config.peer(peer)
+        keys = self._trust.keys(config) if config is not None else ()
+        return msgspec.structs.replace(
+            own_site(self.config, peer),
+            next_key=self._rotation.announcement,
+            accepts=identity.fingerprint(keys[-1]) if len(keys) > 1 else "",
+        )
 
     @property
     def limits(self) -> Limits:
@@ -197,6 +205,7 @@ class DataPlane:
             "clear_cache": self._rpc_clear_cache,
             "capture": lambda params: self._feed.start(self._peers.values(), params),
             "trust": self._rpc_trust,
+            "keys": self._rpc_keys,
             "enrol_answer": self._rpc_enrol_answer,
             "sound": self._rpc_sound,
         }
@@ -245,12 +254,15 @@ class DataPlane:
         assert config is not None
         if not self._trust.accepts(config):
             return
-        context = identity.tls_context(
-            server_side=False, identity=self._identity, peer_certs=[config.key.der]
-        )
+        context = self._client_context(config)
         peer = self._peers[peer_id] = Peer(self, config, context, self.config.domains(peer_id))
         self._policies[peer_id] = policy.Policy(self.config, peer_id)
         peer.start()
+
+    def _client_context(self, config: PeerConfig) -> ssl.SSLContext:
+        return identity.tls_context(
+            server_side=False, identity=self._rotation.own, peer_certs=self._trust.keys(config)
+        )
 
     def _drop_peer(self, peer_id: str, reason: str) -> None:
         self._unlisten(peer_id)
@@ -260,10 +272,12 @@ class DataPlane:
     def _pin(self) -> None:
         """Lets exactly the peers and the invited through TLS."""
         assert self._reception is not None
-        self._holders = {peer.config.key.der: peer_id for peer_id, peer in self._peers.items()}
+        self._holders = {
+            key: peer_id for peer_id, peer in self._peers.items() for key in self._trust.keys(peer.config)
+        }
         certificates = [*self._holders, *(found.certificate for found in self._trust.invitations)]
         self._reception.context = identity.tls_context(
-            server_side=True, identity=self._identity, peer_certs=certificates
+            server_side=True, identity=self._rotation.own, peer_certs=certificates
         )
 
     def _adopt(self, lane: Lane) -> bool:
@@ -394,6 +408,7 @@ class DataPlane:
         try:
             if now - self._checked > TABLE_CHECK_S:
                 self._checked = now
+                self._rotation.check(list(self._peers.values()))
                 if not self._interception.present():
                     self.emit(
                         "intercept.lost", "error", self.id, "the interception table was removed; put back", {}
@@ -503,9 +518,25 @@ class DataPlane:
         for peer_id, peer in list(self._peers.items()):
             if not self._trust.accepts(peer.config):
                 self._drop_peer(peer_id, "its key was revoked")
-        self._pin()
+        self._secure()
         self._update_now()
         return {}
+
+    def _rpc_keys(self, _params: dict[str, Any]) -> dict[str, Any]:
+        """The key files may be others. Answers which peers have not taken the next key yet."""
+        changed = self._rotation.look()
+        self._secure()
+        if changed:
+            for peer in self._peers.values():
+                peer.attachment.redial()
+        return {"waiting": self._rotation.waiting(self._peers.values()) if self._rotation.next else []}
+
+    def _secure(self) -> None:
+        """Takes over whose keys are taken, and the own one; lanes that are open stay."""
+        self._pin()
+        for peer_id, peer in self._peers.items():
+            peer.attachment.secure(self._client_context(peer.config))
+            peer.configure(peer.config, self.config.domains(peer_id))
 
     def _rpc_enrol_answer(self, params: dict[str, Any]) -> dict[str, Any]:
         """What control has decided: `answer`, or `refusal`, for the lane of `ticket`."""

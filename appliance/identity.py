@@ -69,6 +69,11 @@ def create(path: Path) -> Identity:
     return Identity(path, certificate)
 
 
+def next_path(path: Path) -> Path:
+    """Where the key is that is going to take the place of the one at `path`."""
+    return path.with_name(path.name + ".next")
+
+
 def certify(
     private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey, *, serial: int
 ) -> tuple[bytes, bytes]:

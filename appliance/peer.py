@@ -319,6 +319,8 @@ class Peer:
             role=0,
             prefixes=self._site.prefixes,
             elsewhere=self._site.elsewhere,
+            next_key=self._site.next_key,
+            accepts=self._site.accepts,
             offers={str(domain): cache.offer() for domain, cache in self._caches.items()},
             credit=FIRST_CREDIT,
         )

@@ -45,11 +45,22 @@ class Revocation(msgspec.Struct, frozen=True, kw_only=True):
     time: float
 
 
+class Succession(msgspec.Struct, frozen=True, kw_only=True):
+    """The certificates that a peer is known by, the newest last, in place of the configured one.
+
+    `instead_of`: fingerprint of that one. When people write another key into the configuration, that counts.
+    """
+
+    instead_of: str
+    keys: tuple[bytes, ...]
+
+
 class Trust(msgspec.Struct, frozen=True):
     """Immutable; a change is a new one."""
 
     invitations: tuple[Invitation, ...] = ()
     revocations: tuple[Revocation, ...] = ()
+    successions: dict[str, Succession] = {}
 
     @classmethod
     def load(cls, state_dir: Path) -> Trust:
@@ -81,8 +92,24 @@ class Trust(msgspec.Struct, frozen=True):
         return tree
 
     def accepts(self, peer: Peer) -> bool:
-        """Whether the peer's key has not been revoked."""
-        return not any(gone.fingerprint == fingerprint(peer.key.der) for gone in self.revocations)
+        """Whether the peer has a key that was not revoked."""
+        return bool(self.keys(peer))
+
+    def keys(self, peer: Peer) -> tuple[bytes, ...]:
+        """The certificates that the peer is known by, the newest last."""
+        found = self.successions.get(str(peer.id))
+        known = found is not None and found.instead_of == fingerprint(peer.key.der)
+        keys = found.keys if found is not None and known else (peer.key.der,)
+        return tuple(key for key in keys if not self.revoked(fingerprint(key)))
+
+    def revoked(self, mark: str) -> bool:
+        """Whether the key with that fingerprint is refused."""
+        return any(gone.fingerprint == mark for gone in self.revocations)
+
+    def succeeding(self, peer: Peer, keys: tuple[bytes, ...]) -> Trust:
+        """With other keys for a peer."""
+        new = Succession(instead_of=fingerprint(peer.key.der), keys=keys)
+        return msgspec.structs.replace(self, successions={**self.successions, str(peer.id): new})
 
     def invitation(self, certificate: bytes) -> Invitation | None:
         """The invitation with that one-time key."""

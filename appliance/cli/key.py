@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from appliance import identity
-from appliance.cli.asking import Failure, json_option, print_json
+from appliance.cli.asking import Failure, asking, json_option, print_json, socket_option
 
 DEFAULT_KEY = "/etc/branchline/box.key"
 
@@ -42,6 +42,24 @@ def show(file: Path, as_json: bool) -> None:
         _print(identity.load_identity(file), as_json)
     except identity.IdentityError as error:
         raise Failure(str(error)) from None
+
+
+@key.command()
+@socket_option
+@json_option
+def rotate(socket_path: Path, as_json: bool) -> None:
+    """Give the running box a new key, without touching a flow.
+
+    Its peers are told over the sessions that the old key has proved; when all of them take it, it is put in place.
+    """
+    with asking(socket_path) as box:
+        answer = box.call("key_rotate")
+    if as_json:
+        print_json([answer])
+        return
+    click.echo(f"the next key is {answer['fingerprint']}")
+    if answer["waiting"]:
+        click.echo(f"it comes into use when these peers have taken it: {', '.join(answer['waiting'])}")
 
 
 def _print(box: identity.Identity, as_json: bool) -> None:

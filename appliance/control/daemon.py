@@ -19,6 +19,7 @@ from appliance.control.caches import Caches
 from appliance.control.enrolment import Enrolment
 from appliance.control.in_force import InForce
 from appliance.control.kernel import Kernel, KernelError
+from appliance.control.keys import Keys
 from appliance.control.shaper import Shaper
 from appliance.enrolment.messages import ASKED
 from appliance.events import LONGEST, Event, EventLog, Severity, decode
@@ -64,7 +65,8 @@ class Control:
         answers = Answers(source, self._in_force, kernel, self._data, self._log)
         caches = Caches(self._in_force, self._data)
         self._enrolment = Enrolment(source, self._in_force, self._data, self._emit)
-        rooms = (answers, self._in_force, caches, self._enrolment)
+        self._keys = Keys(self._in_force, self._data, self._emit)
+        rooms = (answers, self._in_force, caches, self._enrolment, self._keys)
         self._server = Server(
             {name: handler for room in rooms for name, handler in room.handlers().items()}, self._bug
         )
@@ -107,6 +109,7 @@ class Control:
                 self._keep_alive(),
                 self._keep_reloading(),
                 self._enrolment.run(),
+                self._keys.run(),
             )
         ]
         for task in tasks:
@@ -193,6 +196,7 @@ class Control:
             event = msgspec.convert(tree, Event)
             self._data_said_goodbye |= event.kind == "data.stopped"
             self._keep(event, echo=False)  # it has said so itself
+            self._keys.heard(event.kind, event.evidence)
             if event.kind == ASKED:
                 self._enrolment.asked(event.evidence)
         except msgspec.ValidationError as error:

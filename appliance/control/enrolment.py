@@ -100,7 +100,9 @@ class Enrolment:
                 known = ", ".join(other.id for other in config.peers) or "none"
                 raise RpcError("not_found", f'there is no peer "{name}"; the peers are: {known}')
             mark, unsaved = fingerprint(peer.key.der), ""
-            trust = self._in_force.trust.withdrawing(name).revoking(name, mark, self._clock())
+            trust = self._in_force.trust.withdrawing(name)
+            for key in {peer.key.der, *trust.keys(peer)}:
+                trust = trust.revoking(name, fingerprint(key), self._clock())
             try:
                 told = await self._in_force.put_trust(trust)
             except OSError as error:

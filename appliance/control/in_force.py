@@ -61,6 +61,7 @@ class InForce:
                 await self._data.call("reload", {"config": to_dict(self.config)})
                 await self._data.call("bypass", self.bypass.describe())
                 await self._data.call("trust", self.trust.describe())
+                await self._data.call("keys", {})
             except RpcError as error:
                 self._emit("data.refused", "error", f"the data plane refuses what is in force: {error}", {})
 

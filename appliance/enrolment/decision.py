@@ -42,7 +42,7 @@ def decide(
         raise RefusedError(
             f'this token is for "{invitation.branch}", and the box calls itself "{request.box}"; correct its box.id'
         )
-    if not trust.accepts(peer):
+    if trust.revoked(mark):
         raise RefusedError(f"the key {mark} was revoked; move its file away, so that a new one is made")
     before = config.peer(str(peer.id))
     if before is None:

@@ -17,22 +17,16 @@ from appliance.lab.tools import LabError
 
 PORT = 9003
 PIECE = 1 << 16
-STOCK = 32 << 20
+STOCK = 4 << 20
+LETTERS = bytes(range(97, 123))
 
 
 def stock(size: int) -> bytes:
-    """Text of words that never repeat in the same order."""
+    """Text of words. What is told are pieces of it, each with its letters exchanged: cheap to make, and nothing that a
+    chunk cache finds again."""
     chance = random.Random(1)
     words = [bytes(chance.choices(b"etaoinshrdlu", k=chance.randrange(2, 10))) for _ in range(4096)]
-    part = b" ".join(chance.choices(words, k=size // 24))
-    # Each piece is another permutation of the letters: cheap to make, and nothing that a chunk cache finds again.
-    letters = list(range(97, 123))
-    pieces: list[bytes] = []
-    while sum(len(piece) for piece in pieces) < size:
-        mixed = letters[:]
-        chance.shuffle(mixed)
-        pieces.append(part.translate(bytes.maketrans(bytes(letters), bytes(mixed))))
-    return b"".join(pieces)[:size]
+    return b" ".join(chance.choices(words, k=size // 4))[:size]
 
 
 def start(host: Host) -> None:
@@ -50,16 +44,19 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 def main(port: int) -> None:
-    text = memoryview(stock(STOCK))
+    text = stock(STOCK)
     numbers = itertools.count()
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            at = next(numbers) * 7_777_777 % STOCK
+            chance = random.Random(next(numbers))
+            letters = list(LETTERS)
             with contextlib.suppress(OSError):
                 while True:
-                    self.request.sendall(text[at : at + PIECE])
-                    at = (at + PIECE) % STOCK
+                    at = chance.randrange(STOCK - PIECE)
+                    chance.shuffle(letters)
+                    table = bytes.maketrans(LETTERS, bytes(letters))
+                    self.request.sendall(text[at : at + PIECE].translate(table))
 
     server = _Server(("0.0.0.0", port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -157,6 +157,17 @@ class Attachment:
         if lane is not None:
             lane.send(frame)
 
+    def secure(self, context: ssl.SSLContext) -> None:
+        """Dials with other keys from now on; lanes that are open stay."""
+        self._context = context
+        for path in self.paths.values():
+            path.context = context
+
+    def redial(self) -> None:
+        """Opens new lanes beside those there are, and moves what these carry."""
+        for path in self.paths.values():
+            path.redial()
+
     def standby(self) -> list[Lane]:
         """Lanes that are greeted and carry nothing."""
         carrying = set(self.lanes.values())
@@ -313,7 +324,7 @@ class Attachment:
             except ProtocolError:
                 self.restart("the association could not begin")
                 raise
-        self._sessions.announced(Site(hello.prefixes, hello.elsewhere))
+        self._sessions.announced(Site(hello.prefixes, hello.elsewhere, hello.next_key, hello.accepts))
         self._greeted(lane, hello)
 
     def _greeted(self, lane: Lane, hello: Hello) -> None:

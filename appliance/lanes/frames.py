@@ -77,6 +77,8 @@ class Hello(msgspec.Struct, forbid_unknown_fields=False):
     features: list[str] = []
     prefixes: list[str] = []
     elsewhere: list[str] = []  # prefixes inside those that belong to other peers
+    next_key: str = ""  # the certificate that is going to take the place of the sender's, base64
+    accepts: str = ""  # fingerprint of the receiver's next key, if the sender takes it
     offers: dict[str, bytes] = {}  # domain → what the chunk cache holds
     credit: int = 1 << 20  # bytes of a new stream that may be sent before the first CREDIT
 
@@ -86,6 +88,8 @@ class Site(msgspec.Struct, frozen=True):
 
     prefixes: list[str] = []
     elsewhere: list[str] = []
+    next_key: str = ""
+    accepts: str = ""
 
 
 class Open(msgspec.Struct, frozen=True):

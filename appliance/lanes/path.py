@@ -37,7 +37,7 @@ class PathLanes:
         self.proved = False  # it has carried lanes of this association
         self._loop = loop
         self._owner = owner
-        self._context = context
+        self.context = context
         self._attempts: dict[Role, Lane] = {}
         self._limits: dict[Role, Timer] = {}
         self._retries: dict[Role, Timer] = {}
@@ -144,7 +144,7 @@ class PathLanes:
             self._not_reached(error.errno == errno.ECONNREFUSED)
             self._retry(role)
             return
-        lane = Lane(self._loop, sock, self._context, self._owner, dialler=True, remote=remote)
+        lane = Lane(self._loop, sock, self.context, self._owner, dialler=True, remote=remote)
         lane.path, lane.role = self.name, role
         self._attempts[role] = lane
         self._limits[role] = self._loop.call_later(

@@ -132,6 +132,7 @@ class DataInMemory:
             "bypass": self._bypass,
             "trust": self._trust,
             "enrol_answer": self._enrol_answer,
+            "keys": self._keys,
             "sound": self._sound,
         }
         self.server = Server(self.handlers, lambda method, error: None)
@@ -203,6 +204,9 @@ class DataInMemory:
     async def _trust(self, params: Params) -> dict[str, Any]:
         self.trust = Trust.from_dict(params)
         return {}
+
+    async def _keys(self, _: Params) -> dict[str, Any]:
+        return {"waiting": []}
 
     async def _enrol_answer(self, params: Params) -> dict[str, Any]:
         self.enrol_answers.append(params)
