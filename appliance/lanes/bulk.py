@@ -199,7 +199,8 @@ class BulkSender:
         self._blocks += 1
         if self._blocks <= FIRST_DENSE:
             return True
-        return lane.drain_rate < DENSE_BELOW and self._owner.loop.now - lane.blocked_at < RECENT_S
+        # A link of which nothing is known never held anything up for long.
+        return 0 < lane.drain_rate < DENSE_BELOW and self._owner.loop.now - lane.blocked_at < RECENT_S
 
     def _send(self, sent: Sent) -> None:
         frame = frames.block(sent.flow.stream, sent.offset, sent.flags, sent.block.wire)
