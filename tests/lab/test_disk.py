@@ -73,8 +73,7 @@ def test_a_disk_that_cannot_be_written(lab: Lab, warm: tuple[Pair, int], disk: B
         disk.trouble(**dict.fromkeys(what, number))
         wan_bytes(lab, seed)
         wait_said(pair.branch, "cache.disk", "error", os.strerror(number))
-        # A machine that is busy may take the disk for one that hangs, and use memory alone for a while.
-        pair.branch.wait(lambda: wan_bytes(lab) < cold / 10, "the cache is warm", 60)
+        assert wan_bytes(lab) < cold / 10
         healed = time.time()
         disk.heal()
         wait_said(pair.branch, "cache.disk", "info", "works again", healed)
