@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum {
-    FIRST_STEP = 512, /* after a match the next one usually starts right there */
+    FIRST_STEP = 1024, /* after a match the next one usually starts right there */
     LAST_STEP = 16384,
     LEAST = 32,        /* a shorter match through an anchor costs more than its literals do, */
     LEAST_FAR = 64,    /* the more so if its offset takes many bytes to write */

@@ -164,7 +164,7 @@ static size_t smallest(const uint8_t *raw, size_t from)
 /* Stretches without anchors (runs, tables, patterns of a short period) get one in each PIECE. */
 static __attribute__((noinline)) void fill(list *l, size_t to)
 {
-    while (to - l->covered >= PIECE) {
+    while (to - l->covered > PIECE) {
         l->last = smallest(l->raw, l->covered);
         l->end[l->unnamed++] = (uint32_t)l->last;
         l->covered += PIECE;
@@ -178,7 +178,7 @@ static void pick(list *l, size_t from, const uint16_t *candidate, size_t candida
 
     for (size_t i = 0; i < candidates; i++) {
         size_t end = from + candidate[i] + 1, apart;
-        if (__builtin_expect(end - covered >= PIECE, 0)) {
+        if (__builtin_expect(end - covered > PIECE, 0)) {
             l->last = last, l->covered = covered, l->unnamed = unnamed;
             fill(l, end);
             last = l->last, covered = l->covered, unnamed = l->unnamed;

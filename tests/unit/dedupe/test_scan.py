@@ -42,7 +42,7 @@ def twin(raw: bytes, start: int, stop: int) -> list[tuple[int, int]]:
 
     def fill(to: int) -> None:
         nonlocal covered, last
-        while to - covered >= PIECE:
+        while to - covered > PIECE:
             last = min(range(covered + 1, covered + PIECE + 1), key=lambda end: picking(raw, end))
             found.append(last)
             covered += PIECE
