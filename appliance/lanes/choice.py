@@ -15,7 +15,8 @@ from appliance.lanes.watch import Health, PathWatch
 
 STANDBY_S = 1.0  # between probes of a path that stands by,
 METERED_S = 60.0  # of one whose bytes cost money,
-METERED_USE = 5  # and intervals between probes of such a one while it is in use
+METERED_USE = 5  # and intervals between probes of such a one while it is in use,
+HASTE = 0.5  # and between those of the path in use when one of them was not answered
 QUIET = 2  # intervals without a word after which the dialled box asks
 SOONEST_S = 0.005
 
@@ -142,7 +143,8 @@ class Choice:
             quiet = name == self.used and now - watch.heard >= QUIET * self.interval
             return self.interval if quiet or self._suspect < math.inf else math.inf
         if name == self.used:
-            return self.interval * METERED_USE if watch.metered else self.interval
+            calm = METERED_USE if watch.metered else 1
+            return self.interval * (HASTE if watch.misses(now) else calm)
         if self._suspect < math.inf or watch.misses(now):
             return self.interval
         return METERED_S if watch.metered else STANDBY_S
