@@ -2,6 +2,7 @@
 
 import secrets
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -21,7 +22,7 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     peer: str
     channel: int
     domain: int
-    cache: int
+    cache: Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)]
     written: int
     received: int
     incarnation: int

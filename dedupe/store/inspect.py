@@ -1,6 +1,7 @@
 """Looks at cache directories from outside, and empties them."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from dedupe.store import journal as journals
 from dedupe.store.files import Files
 from dedupe.store.ledger import Ledger, Record, Role, parse_header
 from dedupe.store.store import JOURNALS, LOCK, RINGS
+
+# In the order in which they go: without the identity the rest counts for nothing, should that be interrupted.
+NAMES = (identities.NAME, *JOURNALS.values(), *RINGS.values(), LOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,38 +72,36 @@ def delete(directories: Iterable[Path]) -> None:
     """Delete these caches. CacheInUse if a process has one open: then nothing was deleted. OSError."""
     found = list(directories)
     files = Files()
-    locks = []
-    try:
+    with ExitStack() as locks:
         for place in found:
             lock = files.open(place / LOCK)
-            locks.append(lock)
+            locks.callback(lock.close)
             if not lock.lock():
                 raise CacheInUse(f"{place} is in use; stop the daemon first")
         for place in found:
-            # The identity goes first: without it the rest counts for nothing, should this be interrupted.
-            for name in (identities.NAME, *JOURNALS.values(), *RINGS.values(), LOCK):
+            for name in NAMES:
                 (place / name).unlink(missing_ok=True)
-    finally:
-        for lock in locks:
-            lock.close()
 
 
 def places(directory: Path, peer: str | None) -> Iterator[Path]:
-    """The directories of all caches (of one peer)."""
-    for found in sorted(directory.glob(f"*/*/{identities.NAME}")):
-        if peer is None or found.parent.parent.name == peer:
-            yield found.parent
+    """The directories of all caches (of one peer), those that nobody has finished making or clearing as well."""
+    for found in sorted(directory.glob("*/channel-*-domain-*")):
+        if (peer is None or found.parent.name == peer) and any((found / name).exists() for name in NAMES):
+            yield found
 
 
 def _report(place: Path, verify: bool) -> CacheReport:
     in_use = _in_use(place)
-    disk = sum(path.stat().st_blocks * 512 for path in place.iterdir())
+    disk = 0
+    for path in place.iterdir():
+        with suppress(FileNotFoundError):  # its owner has just replaced it
+            disk += path.stat().st_blocks * 512
     try:
         whose = identities.load(place)
     except ValueError as error:
         whose, problem = None, str(error)
     else:
-        problem = "" if whose else "it has just been cleared"
+        problem = "" if whose else "it was never made or never cleared whole; clear it"
     if whose is None:
         return CacheReport(str(place), "", place.parent.name, 0, 0, 0, in_use, disk, (), problem)
     logs = tuple(_log(place, role, whose.cache, verify, in_use) for role in Role)
@@ -134,6 +136,8 @@ def _log(place: Path, role: Role, cache: int, verify: bool, in_use: bool) -> Log
         header = parse_header((place / JOURNALS[role]).read_bytes())
         if header.cache != cache:
             raise ValueError("the journal belongs to another cache")
+        if capacity != header.slots << header.bits:
+            raise ValueError(f"{RINGS[role]} has {capacity} bytes, not {header.slots << header.bits}")
         ledger = journals.load(Files(), place / JOURNALS[role], header).ledger
     except FileNotFoundError as error:
         missing = Path(error.filename).name

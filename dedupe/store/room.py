@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dedupe.store import identity as identities
 from dedupe.store.inspect import places
 from dedupe.store.ring import Shape
 from dedupe.store.store import JOURNALS, RINGS
@@ -30,17 +29,14 @@ def stored(directory: Path) -> list[Stored]:
     """All caches under `directory`, whoever uses them. OSError."""
     found = []
     for path in places(directory, None):
-        try:
-            whose = identities.load(path)
-        except ValueError:
-            whose = None
         files = [path / name for name in (*RINGS.values(), *JOURNALS.values())]
         status = [file.stat() for file in files if file.exists()]
+        domain = path.name.rpartition("-")[2]
         found.append(
             Stored(
                 path,
                 path.parent.name,
-                whose.domain if whose else -1,
+                int(domain) if domain.isdecimal() else -1,
                 sum(one.st_size for one in status),
                 max((one.st_mtime for one in status), default=0.0),
             )

@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -57,22 +57,19 @@ class Store:
         self._findings: list[Finding] = []
         self._failing = False
         self._late = False
-        self._open: list[File] = []
         self._shape = Shape.of(capacity, gap)
         try:
-            self._files.make_directory(directory)
-            self._lock()
-            rings = {role: self._ring(role) for role in Role}
-            known = self._identify(rings)
-            self.written, self.received = (
-                self._log(role, rings[role], known, capacity, gap) for role in Role
-            )
+            with ExitStack() as undo:
+                self._files.make_directory(directory)
+                self._lock(undo)
+                rings = {role: self._ring(role, undo) for role in Role}
+                known = self._identify(rings)
+                self.written, self.received = (
+                    self._log(role, rings[role], known, capacity, gap, undo) for role in Role
+                )
+                undo.pop_all()
         except OSError as error:
-            self._release()
             raise StoreError(_explain(directory, error, 2 * self._shape.size)) from error
-        except StoreError:
-            self._release()
-            raise
 
     @property
     def wants_sync(self) -> bool:
@@ -135,33 +132,30 @@ class Store:
         self._tell_losses()
         self._lock_file.close()
 
-    # Opening.
+    # Opening. `undo` takes back what was opened and made, should it come to nothing.
 
-    def _lock(self) -> None:
+    def _lock(self, undo: ExitStack) -> None:
         path = self.directory / LOCK
         self._lock_file = self._files.open(path)
-        self._open.append(self._lock_file)
+        undo.callback(self._lock_file.close)
         if not self._lock_file.lock():
             other = self._lock_file.read(0, 32).decode(errors="replace").strip() or "unknown"
             raise CacheInUse(
                 f"{self.directory} is in use by process {other}; stop it, or give this one a state_dir of its own"
             )
+        if path.stat().st_ino != self._lock_file.inode():  # whoever comes next would lock another file
+            raise CacheInUse(f"{self.directory} has just been cleared; try again")
         self._lock_file.write(0, f"{os.getpid():<31}\n".encode())
 
-    def _ring(self, role: Role) -> File:
+    def _ring(self, role: Role, undo: ExitStack) -> File:
         path = self.directory / RINGS[role]
-        fresh = not path.exists()
+        if not path.exists():
+            undo.callback(path.unlink, missing_ok=True)
         file = self._files.open(path)
-        self._open.append(file)
-        try:
-            if file.size() != self._shape.size:
-                file.allocate(self._shape.size)
-                file.sync()
-        except OSError:
-            if fresh:
-                with suppress(OSError):
-                    path.unlink()
-            raise
+        undo.callback(file.close)
+        if file.size() != self._shape.size:
+            file.allocate(self._shape.size)
+            file.sync()
         return file
 
     def _identify(self, rings: dict[Role, File]) -> bool:
@@ -195,9 +189,11 @@ class Store:
         self._files.sync_directory(self.directory)
         return keep is not None
 
-    def _log(self, role: Role, file: File, known: bool, capacity: int, gap: int) -> DiskLog:
+    def _log(self, role: Role, file: File, known: bool, capacity: int, gap: int, undo: ExitStack) -> DiskLog:
         journal = self._journal(role, known)
+        undo.callback(journal.close)
         ring = DiskRing(file, self._shape)
+        undo.callback(ring.mapping.close)
         log = DiskLog(ring, journal, capacity, gap)
         left = total(log.held)
         if known and left:
@@ -222,10 +218,6 @@ class Store:
                 self._tell("cache.dropped", "warning", text, {"log": role.name.lower()})
         epoch = disk_epoch() if role is Role.WRITTEN else 0
         return journals.start(self._files, path, Header(header.cache, epoch, role, header.bits, header.slots))
-
-    def _release(self) -> None:
-        for file in self._open:
-            file.close()
 
     # Telling.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,15 @@ def test_files_that_make_no_sense(boxes: tuple[Box, Box]) -> None:
     (box.directory / "identity").write_bytes(b"{}")
     (report,) = inspect(box.root)
     assert "identity" in report.problem
+
+
+@pytest.mark.parametrize("size", [0, 5000])
+def test_a_ring_cut_short(boxes: tuple[Box, Box], size: int) -> None:
+    box = boxes[0]
+    box.cache.close()
+    os.truncate(box.directory / "written.ring", size)
+    (report,) = inspect(box.root, verify=True)
+    assert str(size) in report.logs[0].problem
 
 
 def test_nothing_there(tmp_path: Path) -> None:

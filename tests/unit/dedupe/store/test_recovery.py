@@ -8,10 +8,11 @@ import shutil
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from dedupe import Cache, CacheInUse, Effort, StoreError
-from dedupe.store.files import Files
+from dedupe import Cache, CacheInUse, Effort, StoreError, clear
+from dedupe.store.files import File, Files
 from tests.unit.dedupe.corpus import NOISE, meet
 from tests.unit.dedupe.store.boxes import ALL, CAPACITY, PIECES, Box, exchange, kinds, opened
 from tests.unit.dedupe.store.reading import agreed
@@ -189,6 +190,62 @@ def test_no_room(tmp_path: Path) -> None:
         opened(tmp_path, "a", "b", FullDisk())
     cache = opened(tmp_path, "a", "b")  # nothing is left locked or half made
     cache.close()
+
+
+def test_an_attempt_that_fails_leaves_nothing_open_or_allocated(
+    boxes: tuple[Box, Box], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    box = boxes[0]
+    box.cache.close()
+    journal = box.directory / "received.journal"
+    journal.unlink(missing_ok=True)
+    journal.mkdir()
+    opened_before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(StoreError):
+        opened(box.root, box.name, box.peer)
+    assert len(os.listdir("/proc/self/fd")) == opened_before
+    assert (box.directory / "written.ring").exists()
+    allocate = File.allocate
+
+    def allocate_one(file: File, size: int) -> None:
+        if list(tmp_path.glob("full/b/*/received.ring")):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        allocate(file, size)
+
+    monkeypatch.setattr(File, "allocate", allocate_one)
+    with pytest.raises(StoreError, match="no room"):
+        opened(tmp_path / "full", "a", "b")
+    assert [path.name for path in (tmp_path / "full").rglob("*") if path.is_file()] == ["lock"]
+
+
+def test_a_directory_cleared_while_it_is_being_opened(
+    boxes: tuple[Box, Box], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has the lock of a file that is gone has nothing: the next one would make a new file, and lock that."""
+    box = boxes[0]
+    box.cache.close()
+    lock = File.lock
+
+    def lock_what_is_gone(file: File) -> bool:
+        monkeypatch.setattr(File, "lock", lock)
+        clear(box.root)
+        (box.directory / "lock").touch(0o600)  # the next one has it already
+        return file.lock()
+
+    monkeypatch.setattr(File, "lock", lock_what_is_gone)
+    with pytest.raises(CacheInUse, match="cleared"):
+        opened(box.root, box.name, box.peer)
+    opened(box.root, box.name, box.peer).close()
+
+
+@pytest.mark.parametrize("number", [-5, 0, 1 << 63, 1 << 70])
+def test_an_identity_with_an_impossible_number(boxes: tuple[Box, Box], number: int) -> None:
+    box = boxes[0]
+    box.cache.close()
+    identity = box.directory / "identity"
+    whose = msgspec.json.decode(identity.read_bytes())
+    identity.write_bytes(msgspec.json.encode(whose | {"cache": number}))
+    assert "whose" in box.reopen()[0].text
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dedupe import disk_size, open_cache, stored, too_many
+import pytest
+
+from dedupe import delete, disk_size, inspect, open_cache, stored, too_many
 from dedupe.store.room import Stored
 
 
@@ -21,10 +23,19 @@ def test_sizes_on_disk_are_those_foretold(tmp_path: Path) -> None:
         assert 0 < one.size - rings < 4096
 
 
-def test_whose_it_was_need_not_be_known(tmp_path: Path) -> None:
-    open_cache(tmp_path, box="branch", peer="dc", capacity=1 << 20).close()
-    (tmp_path / "dc/channel-0-domain-0/identity").write_bytes(b"?")
-    assert [(one.peer, one.domain) for one in stored(tmp_path)] == [("dc", -1)]
+@pytest.mark.parametrize("identity", [b"?", None])
+def test_what_was_left_half_made_or_half_cleared_counts(tmp_path: Path, identity: bytes | None) -> None:
+    open_cache(tmp_path, box="branch", peer="dc", capacity=1 << 20, domain=2).close()
+    path = tmp_path / "dc/channel-0-domain-2/identity"
+    path.unlink() if identity is None else path.write_bytes(identity)
+    (one,) = stored(tmp_path)
+    assert (one.peer, one.domain) == ("dc", 2)
+    assert one.size > disk_size(1 << 20)
+    (report,) = inspect(tmp_path)
+    assert report.problem
+    delete([one.path])
+    assert not stored(tmp_path)
+    assert not inspect(tmp_path)
 
 
 def test_the_longest_unused_goes_first() -> None:
