@@ -6,7 +6,7 @@ over the log, which is the hardest case: real traffic repeats what is young. Eac
 an edit about every 8 KB. Beside the index of the given memory (MB per GB of log) stands one that has every anchor of
 those places: what a full index finds. The result line is the share of its copied bytes that the small one keeps, and
 what a log takes of RAM in all: its index, its ledger (counted, not guessed) and its table of segments.
-About four minutes for 50 GB; the default is a scale model of 4 GB in which all ages are as many octaves.
+About a minute and a half for 50 GB; the default is a scale model of 4 GB in which all ages are as many octaves.
 """
 
 import argparse
