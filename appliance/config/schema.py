@@ -52,6 +52,13 @@ class Box(_Section, frozen=True):
         tuple[Endpoint, ...],
         _is("Addresses and ports at which peers' lanes are accepted; empty if this box only dials."),
     ] = ()
+    wan_rates: Annotated[
+        tuple[Rate, ...],
+        _is(
+            "What the line behind each interface of `wan` carries, in the same order; held to 95 % of it, and shared "
+            "evenly by the peers that want more than there is. Empty: no line is narrower than its paths together."
+        ),
+    ] = ()
     heartbeat: Annotated[
         Duration,
         _is(

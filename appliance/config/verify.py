@@ -18,6 +18,7 @@ from appliance.config.values import Network, Prefix
 IMPLICIT_RULE = "known"
 """Name of the rule that follows all others."""
 
+LEAST_RATE, MOST_RATE = 8_000, 12_500_000_000  # bytes/s of a line
 _LONGEST_SOCKET_PATH = 107  # sockaddr_un, less its final zero
 _LONGEST_SOCKET_NAME = "notify-control.sock"
 
@@ -91,6 +92,16 @@ def _box(box: Box) -> Iterator[Problem]:
             yield Problem(
                 f"box.wan[{at}]", f'"{interface}" is also in box.lan', "an interface is on one side only"
             )
+    if box.wan_rates and len(box.wan_rates) != len(box.wan):
+        yield Problem(
+            "box.wan_rates",
+            f"has {len(box.wan_rates)} rates for {len(box.wan)} interfaces",
+            "write one for each interface of box.wan, in the same order",
+        )
+    for at, rate in enumerate(box.wan_rates):
+        if not LEAST_RATE <= rate <= MOST_RATE:
+            allowed = f"use {show_rate(LEAST_RATE)} to {show_rate(MOST_RATE)}"
+            yield Problem(f"box.wan_rates[{at}]", f"{rate} is out of range", allowed)
     yield from _listen(box)
     for name, path in (("key", box.key), ("state_dir", box.state_dir), ("run_dir", box.run_dir)):
         if "\0" in path:

@@ -3,7 +3,8 @@
 A link is shaped a little below its rate, so that what waits does so here, in a queue for each class, and not in
 the provider's modem, where a click would wait behind a backup. At the box that dials, its own line is the narrow
 place, so all that leaves by the interface shares the rate of its fastest path. At the box that is dialled, every
-peer's line is narrow by itself.
+peer's line is narrow by itself; where its own line is written down too, peers that want more than it carries share it
+evenly.
 """
 
 from __future__ import annotations
@@ -60,10 +61,12 @@ class Link:
 def links(config: Config, found: Mapping[tuple[str, str], int]) -> tuple[Link, ...]:
     """One for each WAN interface over which a rate is known; `found` are those, by peer and path, that nobody wrote."""
     made = []
-    for interface in map(str, config.box.wan):
-        shares = dict(_shares(config, interface, found))
+    lines = config.box.wan_rates or (0,) * len(config.box.wan)
+    for interface, rate in zip(map(str, config.box.wan), lines, strict=True):
+        line = round(rate * PART)
+        shares = dict(_shares(config, interface, found, line))
         if shares:
-            made.append(Link(interface, tuple(_classes(shares))))
+            made.append(Link(interface, tuple(_classes(shares, line))))
     return tuple(made)
 
 
@@ -78,22 +81,22 @@ def interface_of(config: Config, path: Path) -> str:
 
 
 def _shares(
-    config: Config, interface: str, found: Mapping[tuple[str, str], int]
+    config: Config, interface: str, found: Mapping[tuple[str, str], int], line: int
 ) -> Iterator[tuple[int, tuple[Peer, int]]]:
-    """Number of a peer → the peer, and what may be sent to it by this interface, bytes/s."""
+    """Number of a peer → the peer, and what may be sent to it by this interface, bytes/s; `line` where known."""
     for number, peer in enumerate(config.peers, 1):
         rates = [
-            round(path.rate * PART) or found.get((str(peer.id), str(path.name)), 0)
+            round(path.rate * PART) or found.get((str(peer.id), str(path.name)), 0) or line
             for path in paths_of(peer)
             if interface_of(config, path) == interface
         ]
         if any(rates):
-            yield number, (peer, sum(rates))
+            yield number, (peer, min(sum(rates), line or UNLIMITED))
 
 
-def _classes(shares: Mapping[int, tuple[Peer, int]]) -> Iterator[HtbClass]:
+def _classes(shares: Mapping[int, tuple[Peer, int]], line: int) -> Iterator[HtbClass]:
     dials = any(peer.dials for peer, _ in shares.values())
-    total = max(rate for _, rate in shares.values()) if dials else UNLIMITED
+    total = max(rate for _, rate in shares.values()) if dials else line or UNLIMITED
     assured = min(1.0, total / sum(rate for _, rate in shares.values()))
     yield HtbClass(ROOT, 0, total, total)
     yield _leaf(OTHERS, ROOT, OTHERS_ASSURED, total, total, Class.REST)

@@ -24,8 +24,13 @@ CACHE = "16MiB"
 class Hub:
     """`count` branches and their centre; as a context manager all lanes are up when the block begins."""
 
-    def __init__(self, lab: Lab, count: int, limits: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, lab: Lab, count: int, limits: dict[str, Any] | None = None, rate: int = 0, line: int = 0
+    ) -> None:
+        """`rate`: of each branch's line; `line`: of the centre's own; bytes/s, 0: not known."""
         self.count = count
+        self._rate = rate
+        self._line = line
         self.alone = 0
         """resident() before there were lanes."""
         self._lab = lab
@@ -64,6 +69,7 @@ class Hub:
             "state_dir": str(self.box.directory / "state"),
             "run_dir": str(self.box.run_dir),
             "heartbeat": branches.HEARTBEAT_S,
+            "wan_rates": [self._line] if self._line else [],
         }
         peers = [peer for number, peer in enumerate(self._peers) if number not in without]
         tables: dict[str, Table | Sequence[Table]] = {"box": box, "peers": peers}
@@ -138,6 +144,7 @@ class Hub:
             "prefixes": [branches.prefix(number)],
             "source": "box",
             "cache": CACHE,
+            "paths": [{"rate": self._rate}],
         }
 
     def _tell(self, **command: Any) -> Any:

@@ -200,7 +200,8 @@ class BulkSender:
         if self._blocks <= FIRST_DENSE:
             return True
         # A link of which nothing is known never held anything up for long.
-        return 0 < lane.drain_rate < DENSE_BELOW and self._owner.loop.now - lane.blocked_at < RECENT_S
+        waited = lane.blocked or self._owner.loop.now - lane.blocked_at < RECENT_S
+        return waited and 0 < lane.drain_rate < DENSE_BELOW
 
     def _send(self, sent: Sent) -> None:
         frame = frames.block(sent.flow.stream, sent.offset, sent.flags, sent.block.wire)

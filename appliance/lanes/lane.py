@@ -82,7 +82,7 @@ class Lane:
         self.bytes_out = 0
         self.backlog = 0  # bytes given to `send` that the kernel has not taken
         self.blocked = False  # the kernel takes no more for now
-        self.blocked_at = -math.inf  # when that was so for the last time
+        self.blocked_at = -math.inf  # when it was seen for the last time that this is, or had been, so
         self.drain_rate = (
             0.0  # bytes per second that the link took of late while it was the bottleneck; 0: not known
         )
@@ -358,8 +358,7 @@ class Lane:
             self._stall = (now, self.bytes_out)
             if now - self.blocked_at > QUIET_S:
                 measure_anew(self._socket, self.drain_rate)
-        if blocked:
-            self.blocked_at = now
+        self.blocked_at = now
 
 
 _TCP_NOTSENT_LOWAT = 25

@@ -13,16 +13,17 @@ from appliance.lab.stress.figure import Figure
 COUNT, GREEDY = 50, 10
 FLOWS, GREEDY_FLOWS = 4, 16
 SETTLE_S, MEASURE_S = 10.0, 30.0
+LINE, BRANCH_LINE = 8_000_000, 2_500_000  # bytes/s: what the centre's carries, and each branch's
 UNFAIR = 10.0  # per cent
 MOST_IDLE_MB, MOST_ACTIVE_MB = 1.0, 20.0
 
 
 def measure(report: Callable[[str], None]) -> Iterator[Figure]:
-    """The branches share a process of their own, so that the machine's cores are all there is to share."""
+    """The branches share a process of their own. Together they want sixteen times what the centre's line carries."""
     with Lab() as lab:
         telling.start(lab.server)
         report(f"branches: {COUNT} come up")
-        with Hub(lab, COUNT) as hub:
+        with Hub(lab, COUNT, rate=BRANCH_LINE, line=LINE) as hub:
             yield Figure("idle_peer_rss", hub.per_peer() / 2**20, "MB", MOST_IDLE_MB)
             for number in range(COUNT):
                 hub.open(number, GREEDY_FLOWS if number < GREEDY else FLOWS, (lab.server.v4, telling.PORT))
@@ -37,5 +38,7 @@ def measure(report: Callable[[str], None]) -> Iterator[Figure]:
     report(
         f"branches: {mean / MEASURE_S / 1e6:.2f} MB/s each, {min(got) / mean:.2f} to {max(got) / mean:.2f} of that"
     )
+    worst = max(abs(one / mean - 1) for one in got)
+    yield Figure("branch_share_spread", 100 * worst, "%", UNFAIR)
     advantage = (sum(greedy) / len(greedy)) / (sum(others) / len(others)) - 1
     yield Figure("greedy_branch_advantage", 100 * abs(advantage), "%", UNFAIR)

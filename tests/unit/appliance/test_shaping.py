@@ -80,6 +80,22 @@ def test_peers_that_dial_have_a_line_each(config: Config) -> None:
     assert [classes[minor(number)][1] for number in (1, 2)] == [950_000, 1_900_000]
 
 
+def test_peers_that_dial_share_the_line_of_their_centre_evenly(config: Config) -> None:
+    box = replace(config.box, wan_rates=(Rate(RATE),))
+    dialled = [(path(rate, dials=False),) for rate in (RATE, RATE, 0)]
+    (link,) = links(with_paths(replace(config, box=box), *dialled), {})
+    classes = by_minor(link)
+    assert classes[ROOT] == (0, 950_000, 950_000)
+    assert [classes[minor(number)] for number in (1, 2, 3)] == [(ROOT, 316_667, 950_000)] * 3
+
+
+def test_a_peer_gets_no_more_than_the_line_of_its_centre(config: Config) -> None:
+    box = replace(config.box, wan_rates=(Rate(RATE),))
+    wide = (path(3 * RATE, dials=False, name="a"), path(RATE, dials=False, name="b"))
+    (link,) = links(with_paths(replace(config, box=box), wide), {})
+    assert by_minor(link)[minor(1)] == (ROOT, 950_000, 950_000)
+
+
 def test_two_lines_are_shaped_apart(config: Config) -> None:
     box = replace(config.box, wan=(Interface.parse("wan0"), Interface.parse("wan1")))
     two = with_paths(replace(config, box=box), (path(RATE), path(3 * RATE, interface="wan1", name="lte")))
