@@ -11,13 +11,14 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from appliance import identity
 from appliance.lab import topology
 from appliance.lab.cpu import cpu_seconds
 from appliance.lab.host import Host
 from appliance.lab.network import Lab
+from appliance.lab.running import Running
 from appliance.lab.tools import LabError, find
 
 Transport = Literal["plain", "tls"]
@@ -41,7 +42,7 @@ def _listen(name: str, bind: str, server: str) -> str:
     return f"listen {name}\n  bind {bind}\n  server next {server}\n"
 
 
-class HaproxyPair:
+class HaproxyPair(Running):
     """haproxy in the lab's branch and dc, relaying these server ports with both transports."""
 
     def __init__(self, lab: Lab, ports: Iterable[int]) -> None:
@@ -49,17 +50,6 @@ class HaproxyPair:
         self._ports = tuple(ports)
         self._directory = Path(tempfile.mkdtemp(prefix="branchline-haproxy-"))
         self._processes: list[subprocess.Popen[bytes]] = []
-
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def address(self, port: int, transport: Transport) -> tuple[str, int]:
         """Where the client connects to reach the server's port."""
@@ -76,7 +66,7 @@ class HaproxyPair:
             process.wait()
         shutil.rmtree(self._directory)
 
-    def _start(self) -> None:
+    def start(self) -> None:
         for name in ("branch", "dc"):
             made = identity.create(self._directory / f"{name}.pem")
             certificate = ssl.DER_cert_to_PEM_cert(made.certificate)

@@ -6,13 +6,14 @@ import json
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from appliance import identity
 from appliance.config.written import Table, toml
 from appliance.lab import branches
 from appliance.lab.network import Lab
 from appliance.lab.pair import LANE_PORT, Box
+from appliance.lab.running import Running
 from appliance.lab.topology import WAN_ADDRESS
 from appliance.lab.workspace import Workspace
 from appliance.rpc import RpcError
@@ -21,7 +22,7 @@ UP_S = 60.0
 CACHE = "16MiB"
 
 
-class Hub:
+class Hub(Running):
     """`count` branches and their centre; as a context manager all lanes are up when the block begins."""
 
     def __init__(
@@ -44,17 +45,6 @@ class Hub:
         self._limits = limits or {}
         self._process: subprocess.Popen[bytes] | None = None
         self.write()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def write(self, *, without: frozenset[int] = frozenset()) -> None:
         """The centre's configuration, for start or reload."""

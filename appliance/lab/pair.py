@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from appliance import identity
 from appliance.config.written import Table, toml
@@ -15,6 +15,7 @@ from appliance.lab import namespace, topology
 from appliance.lab.cpu import cpu_seconds_inside
 from appliance.lab.host import Host
 from appliance.lab.network import Lab
+from appliance.lab.running import Running
 from appliance.lab.tools import LabError
 from appliance.lab.workspace import Workspace
 from appliance.rpc import Client, RpcError, UnreachableError
@@ -187,7 +188,7 @@ class Box:
             self.process = None
 
 
-class Pair:
+class Pair(Running):
     """A Branchline on each side of a lab's WAN, optimising every port from the first flow on unless told otherwise.
 
     rules: the [[rules]] of both files. branch, dc: what their files say beyond that (see Side).
@@ -210,17 +211,6 @@ class Pair:
         self.dc = Box(lab.dc, "dc", self.directory / "dc")
         self.branch.write(self.dc, rules, branch or Side(), rate, len(lab.wans))
         self.dc.write(self.branch, rules, dc or Side(), rate, len(lab.wans))
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def boxes(self) -> tuple[Box, Box]:

@@ -11,6 +11,7 @@ import pytest
 
 from appliance.lab import Lab, LabError, rootless
 from appliance.lab.pair import Pair
+from tests.lab.plain_pair import Echo, echoing
 
 NewLab = Callable[..., Lab]
 NewPair = Callable[..., Pair]
@@ -106,3 +107,9 @@ def module_pair(module_lab: Lab) -> Iterator[Pair]:
     """Two Branchlines shared by a module, in its module_lab. Leave them as you found them."""
     with Pair(module_lab) as pair:
         yield pair
+
+
+@pytest.fixture
+def echo(lab: Lab) -> Iterator[Echo]:
+    with echoing(lab) as echo:
+        yield echo

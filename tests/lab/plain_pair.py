@@ -24,6 +24,7 @@ from appliance.lab import Host, Lab
 from appliance.lab.topology import WAN_ADDRESS
 from tests.lab.plain_relay import LANE_PORT, Setup
 
+ECHO_PORT = 5000
 EAGER_PORT = 8080
 PASS_PORT = 2222
 KNOWN_PORT = 7000
@@ -210,6 +211,18 @@ class Echo:
             sock.shutdown(socket.SHUT_RDWR)
             sock.close()
         self._sockets.clear()
+
+
+@contextlib.contextmanager
+def echoing(lab: Lab) -> Iterator[Echo]:
+    """An Echo on the server's addresses."""
+    echo = Echo(lab.server)
+    for family in FAMILIES:
+        echo.listen(family, lab.server.address(family), ECHO_PORT)
+    try:
+        yield echo
+    finally:
+        echo.close()
 
 
 class Pair:

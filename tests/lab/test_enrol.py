@@ -17,17 +17,7 @@ from appliance.config.written import toml
 from appliance.lab import Lab
 from appliance.lab.pair import EAGER, LANE_PORT, Box
 from appliance.lab.workspace import Workspace
-from tests.lab.plain_pair import Echo, echoes, until
-
-PORT = 5000
-
-
-@pytest.fixture
-def echo(lab: Lab) -> Iterator[Echo]:
-    echo = Echo(lab.server)
-    echo.listen(socket.AF_INET, "10.2.0.2", PORT)
-    yield echo
-    echo.close()
+from tests.lab.plain_pair import ECHO_PORT, Echo, echoes, until
 
 
 @pytest.fixture
@@ -136,7 +126,7 @@ def optimised(lab: Lab, branch: Box) -> socket.socket:
             passed.close()
         clients[:] = [lab.client.socket()]
         clients[0].settimeout(10)
-        clients[0].connect(("10.2.0.2", PORT))
+        clients[0].connect(("10.2.0.2", ECHO_PORT))
         return echoes(clients[0]) and branch.flows_intercepted() > 0
 
     assert until(taken, 10)

@@ -18,9 +18,8 @@ import pytest
 from appliance.intercept import passed_flows
 from appliance.lab import Lab
 from appliance.lab.pair import Box, Pair, Side
-from tests.lab.plain_pair import Echo, address_of, echoes, until
+from tests.lab.plain_pair import ECHO_PORT, Echo, address_of, echoes, echoing, until
 
-PORT = 5000
 SERVERS = {socket.AF_INET: "10.2.0.2", socket.AF_INET6: "fd02::2"}
 NFS_PORT = 760  # a client that always comes from the same port
 Figure = Callable[[str, float], None]
@@ -38,15 +37,6 @@ def figure(record_property: Callable[[str, object], None]) -> Figure:
 
 
 @pytest.fixture
-def echo(lab: Lab) -> Iterator[Echo]:
-    echo = Echo(lab.server)
-    for family, address in SERVERS.items():
-        echo.listen(family, address, PORT)
-    yield echo
-    echo.close()
-
-
-@pytest.fixture
 def pair(lab: Lab, echo: Echo) -> Iterator[Pair]:
     with Pair(lab) as pair:
         yield pair
@@ -57,7 +47,7 @@ def connect(
     family: socket.AddressFamily = socket.AF_INET,
     *,
     source_port: int = 0,
-    port: int = PORT,
+    port: int = ECHO_PORT,
     server: str = "",
 ) -> socket.socket:
     sock = lab.client.socket(family, socket.SOCK_STREAM)
@@ -267,14 +257,11 @@ def test_a_silently_dropped_destination_is_told_on_the_second_try(lab: Lab, echo
 def test_a_new_flow_needs_no_round_trip_of_its_own(new_lab: Callable[..., Lab]) -> None:
     rtt = 1.0
     lab = new_lab(rtt=rtt)
-    echo = Echo(lab.server)
-    echo.listen(socket.AF_INET, SERVERS[socket.AF_INET], PORT)
-    with Pair(lab):
+    with echoing(lab), Pair(lab):
         began = time.monotonic()
         with connect(lab) as sock:
             assert echoes(sock)
         seconds = time.monotonic() - began
-    echo.close()
     assert rtt <= seconds < 1.9 * rtt
 
 

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from appliance import identity
 from appliance.config.written import toml
 from appliance.lab import Lab
 from appliance.lab.pair import Pair
-from tests.lab.plain_pair import Echo, address_of, echoes, until
-
-PORT = 5000
-
-
-@pytest.fixture
-def echo(lab: Lab) -> Iterator[Echo]:
-    echo = Echo(lab.server)
-    echo.listen(socket.AF_INET, "10.2.0.2", PORT)
-    yield echo
-    echo.close()
+from tests.lab.plain_pair import ECHO_PORT, Echo, address_of, echoes, until
 
 
 def connect(lab: Lab) -> socket.socket:
     sock = lab.client.socket()
     sock.settimeout(10)
-    sock.connect(("10.2.0.2", PORT))
+    sock.connect(("10.2.0.2", ECHO_PORT))
     assert echoes(sock)
     return sock
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dedupe import Cache, Effort, Finding, open_cache
 from dedupe.store.files import Files
-from tests.unit.dedupe.corpus import NOISE
+from tests.unit.dedupe.corpus import NOISE, meet
 from tests.unit.dedupe.store.power import ShadowedFiles
 
 CAPACITY = 1 << 20
@@ -59,6 +59,15 @@ def exchange(sender: Box, receiver: Box) -> int:
         sender.cache.acknowledge(block)
         copied += block.copied
     return copied
+
+
+def restart(boxes: tuple[Box, Box]) -> None:
+    """An orderly stop of both, and a new start."""
+    for box in boxes:
+        box.cache.close()
+        box.files.kill()
+        box.reopen()
+    meet(boxes[0].cache, boxes[1].cache)
 
 
 def kinds(findings: list[Finding]) -> list[str]:

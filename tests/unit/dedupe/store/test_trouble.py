@@ -9,8 +9,8 @@ import threading
 import pytest
 
 from dedupe import BadBlock, Effort
-from tests.unit.dedupe.corpus import NOISE, meet
-from tests.unit.dedupe.store.boxes import ALL, PIECES, Box, exchange, kinds
+from tests.unit.dedupe.corpus import NOISE
+from tests.unit.dedupe.store.boxes import ALL, PIECES, Box, exchange, kinds, restart
 
 
 def test_writing_fails_and_works_again(boxes: tuple[Box, Box]) -> None:
@@ -54,11 +54,7 @@ def test_a_dead_disk_ends_the_lease_but_not_the_traffic(boxes: tuple[Box, Box]) 
 
 def test_unreadable_pages_cost_a_block_twice(boxes: tuple[Box, Box]) -> None:
     sender, receiver = boxes
-    for box in boxes:
-        box.cache.close()
-        box.files.kill()
-        box.reopen()
-    meet(sender.cache, receiver.cache)
+    restart(boxes)
     ring = receiver.directory / "received.ring"
     size = ring.stat().st_size
     os.truncate(ring, 0)  # every page that is read now raises SIGBUS
@@ -82,11 +78,7 @@ def test_unreadable_pages_cost_a_block_twice(boxes: tuple[Box, Box]) -> None:
 
 
 def test_a_disk_set_aside_is_not_read_and_comes_back(boxes: tuple[Box, Box]) -> None:
-    for box in boxes:
-        box.cache.close()
-        box.files.kill()
-        box.reopen()
-    meet(boxes[0].cache, boxes[1].cache)
+    restart(boxes)
     for box in boxes:
         box.cache.set_aside()
         assert box.cache._mine.held == box.cache._theirs.held == ()
@@ -105,11 +97,7 @@ def test_a_disk_set_aside_is_not_read_and_comes_back(boxes: tuple[Box, Box]) -> 
 
 def test_only_one_side_sets_its_disk_aside(boxes: tuple[Box, Box]) -> None:
     sender, receiver = boxes
-    for box in boxes:
-        box.cache.close()
-        box.files.kill()
-        box.reopen()
-    meet(sender.cache, receiver.cache)
+    restart(boxes)
     receiver.cache.set_aside()
     for piece in PIECES:
         block = sender.cache.encode(piece, effort=Effort.FAST)
