@@ -33,13 +33,14 @@ from appliance.config import Peer as PeerConfig
 from appliance.config.boxspec import box_spec
 from appliance.config.difference import difference
 from appliance.description import MOST_FLOWS, describe, describe_flow, next_flows
+from appliance.doors import Doors
 from appliance.enrolment.desk import Desk
 from appliance.enrolment.messages import ASKED, Answer, Request
 from appliance.events import Event, Severity
 from appliance.flows import policy, reasons
 from appliance.flows.buffers import Buffers
 from appliance.flows.flow import Flow
-from appliance.intercept import Interception, Listener, NftError, dial
+from appliance.intercept import Accepted, BoxSpec, Interception, NftError, PeerSpec, dial
 from appliance.intercept.stale import StaleTuples
 from appliance.lanes.frames import VERSION, Address, Site
 from appliance.lanes.lane import Lane
@@ -57,7 +58,6 @@ from appliance.trust import Trust
 
 HEARTBEAT_S = 0.15  # of the interception table: it lets new flows pass when four are missing
 TABLE_CHECK_S = 2.0
-SHORT_S = 1.0
 SPARE_DESCRIPTORS = 256  # for everything that is no flow
 WINDOWS_PART = 4  # of limits.memory that compression windows may take besides
 SWITCH_S = 0.0005  # a thread that holds the GIL delays the loop by at most this
@@ -89,13 +89,11 @@ class DataPlane:
         self._holders: dict[bytes, str] = {}  # certificate → the peer that is known by it
         self._peers: dict[str, Peer] = {}
         self._policies: dict[str, policy.Policy] = {}
-        self._listeners: dict[str, Listener] = {}
-        self._short: set[str] = set()  # peers whose flows pass because descriptors or memory ran out
-        self._updating = False
         self._beaten = 0.0
         self._beating = False
         self._checked = 0.0
         self._interception = Interception(box_spec(config, self._bypass), HEARTBEAT_S)
+        self._doors = Doors(self.loop, self._interception, self._spec, self._take, self.emit)
         self._stale: StaleTuples | None = None
         self._reception: Reception | None = None
         self._rpc: RpcServer | None = None
@@ -182,12 +180,7 @@ class DataPlane:
         """Opens or closes the peer's door: without a listener the kernel lets its flows pass."""
         if self._stopping or self._peers.get(peer.id) is not peer:
             return
-        if peer.attachment.up != (peer.id in self._listeners):
-            if peer.attachment.up:
-                self._listen(peer)
-            else:
-                self._unlisten(peer.id)
-        self._update()
+        self._doors.want(peer.id, opened=peer.attachment.up)
 
     # Life.
 
@@ -233,8 +226,7 @@ class DataPlane:
         """Closes the doors first, so that new flows pass while the open ones are being reset."""
         self._stopping = True
         self._notifier.stopping()
-        for peer_id in list(self._listeners):
-            self._unlisten(peer_id)
+        self._doors.close()
         self._interception.close()
         for peer in self._peers.values():
             peer.close("the data plane stops")
@@ -265,7 +257,7 @@ class DataPlane:
         )
 
     def _drop_peer(self, peer_id: str, reason: str) -> None:
-        self._unlisten(peer_id)
+        self._doors.want(peer_id, opened=False)
         self._peers.pop(peer_id).close(reason)
         del self._policies[peer_id]
 
@@ -307,80 +299,34 @@ class DataPlane:
 
     # Interception.
 
-    def _listen(self, peer: Peer) -> None:
-        try:
-            listener = Listener()
-            listener.open()
-        except OSError as error:
-            text = f"flows to {peer.id} pass through: no listener ({error.strerror})"
-            self.emit("intercept.failed", "error", peer.id, text, {})
-            return
-        self._listeners[peer.id] = listener
-        for fd in listener.filenos():
-            self.loop.register(fd, READ, lambda _events: self._accept(peer, listener))
-
-    def _unlisten(self, peer_id: str) -> None:
-        listener = self._listeners.pop(peer_id, None)
-        if listener is not None:
-            for fd in listener.filenos():
-                self.loop.unregister(fd)
-            listener.close()
-
-    def _accept(self, peer: Peer, listener: Listener) -> None:
-        rules = self._policies[peer.id]
-        try:
-            waiting = listener.accept()
-        except OSError as error:
-            # Out of descriptors or memory: what waits is reset, new flows pass, and in a while we try again.
-            self._unlisten(peer.id)
-            self._short.add(peer.id)
-            self._update()
-            self.loop.call_later(SHORT_S, lambda: self._try_again(peer))
-            text = f"flows to {peer.id} pass through for {SHORT_S:.0f} s: {error.strerror}"
-            self.emit("intercept.failed", "error", peer.id, text, {})
-            return
-        for accepted in waiting:
-            try:
-                if self.full:
-                    raise OSError(errno.EMFILE, "as many flows are open as the limits allow")
-                peer.accept(accepted.sock, accepted.client, accepted.server, rules.match(accepted.server))
-            except OSError as error:
-                self.refuse(accepted.server, error.strerror or str(error))
-                accepted.sock.close()
-            else:
-                self.flows_accepted += 1
-
-    def _try_again(self, peer: Peer) -> None:
-        self._short.discard(peer.id)
-        self.peer_changed(peer)
-
-    def _update(self) -> None:
-        """Tells the kernel, at the end of this round, which peers have a listener and why the others have none."""
-        if not self._updating:
-            self._updating = True
-            self.loop.at_end(self._update_now)
-
-    def _update_now(self) -> None:
-        self._updating = False
-        if self._stopping:
-            return
+    def _spec(self) -> BoxSpec:
+        """What the kernel is to do while no peer has a door."""
         spec = box_spec(self.config, self._bypass)
-        peers = []
-        for peer in spec.peers:
-            listener = self._listeners.get(peer.id)
-            ports = (listener.port4, listener.port6) if listener is not None else (None, None)
-            known = self._peers.get(peer.id)
-            state = known.attachment.state if known is not None else ""
-            reason = reasons.FLOW_LIMIT if peer.id in self._short else reasons.of_peer(state)
-            peer = dataclasses.replace(peer, port4=ports[0], port6=ports[1], down_reason=reason)
-            if known is not None:
-                extent = known.extent
-                peer = dataclasses.replace(peer, site=extent.networks, elsewhere=extent.elsewhere)
-            peers.append(peer)
+        return dataclasses.replace(spec, peers=tuple(self._peer_spec(peer) for peer in spec.peers))
+
+    def _peer_spec(self, spec: PeerSpec) -> PeerSpec:
+        peer = self._peers.get(spec.id)
+        if peer is None:
+            return spec
+        return dataclasses.replace(
+            spec,
+            down_reason=reasons.of_peer(peer.attachment.state),
+            site=peer.extent.networks,
+            elsewhere=peer.extent.elsewhere,
+        )
+
+    def _take(self, peer: str, flow: Accepted) -> None:
+        """A flow that has come through a peer's door."""
         try:
-            self._interception.update(dataclasses.replace(spec, peers=tuple(peers)))
-        except NftError as error:
-            self.emit("intercept.failed", "error", self.id, f"the kernel refused the rules: {error}", {})
+            if self.full:
+                raise OSError(errno.EMFILE, "as many flows are open as the limits allow")
+            rule = self._policies[peer].match(flow.server)
+            self._peers[peer].accept(flow.sock, flow.client, flow.server, rule)
+        except OSError as error:
+            self.refuse(flow.server, error.strerror or str(error))
+            flow.sock.close()
+        else:
+            self.flows_accepted += 1
 
     def _stale_tuples(self, _events: int) -> None:
         assert self._stale is not None
@@ -415,7 +361,7 @@ class DataPlane:
                     )
                     self._interception.close()
                     self._interception.open()
-                    self._update()
+                    self._doors.update()
             self._interception.heartbeat()
         except NftError as error:
             self.emit("intercept.failed", "error", self.id, f"the kernel refused the heartbeat: {error}", {})
@@ -492,7 +438,7 @@ class DataPlane:
             peer.attachment.heartbeat = self.heartbeat
         self.buffers.limit = int(config.limits.memory)
         dedupe.allow_windows(int(config.limits.memory) // WINDOWS_PART)
-        self._update_now()
+        self._doors.update_now()
         return {"changed": change.describe()}
 
     def _rpc_clear_cache(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -519,7 +465,7 @@ class DataPlane:
             if not self._trust.accepts(peer.config):
                 self._drop_peer(peer_id, "its key was revoked")
         self._secure()
-        self._update_now()
+        self._doors.update_now()
         return {}
 
     def _rpc_keys(self, _params: dict[str, Any]) -> dict[str, Any]:
@@ -549,7 +495,7 @@ class DataPlane:
 
     def _rpc_bypass(self, params: dict[str, Any]) -> dict[str, Any]:
         self._bypass = Bypass.from_dict(params)
-        self._update_now()
+        self._doors.update_now()
         return {"bypass": self._bypass.describe()}
 
 

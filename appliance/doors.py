@@ -1,0 +1,128 @@
+"""The peers' doors: where their intercepted flows come in, and what the kernel is told of that.
+
+A door is a listener. Without one the kernel lets the peer's new flows pass, for the reason that the rules give.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from appliance.events import Severity
+from appliance.flows import reasons
+from appliance.intercept import Accepted, BoxSpec, Interception, Listener, NftError
+from appliance.loop import READ, Loop
+
+SHORT_S = 1.0  # after which a listener that had no descriptor or memory is tried again
+
+Emit = Callable[[str, Severity, str, str, dict[str, Any]], None]
+
+
+class Doors:
+    """`spec` gives the rules with all doors closed; `take` is called with a peer's id for each flow that comes in."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        interception: Interception,
+        spec: Callable[[], BoxSpec],
+        take: Callable[[str, Accepted], None],
+        emit: Emit,
+    ) -> None:
+        self._loop = loop
+        self._interception = interception
+        self._spec = spec
+        self._take = take
+        self._emit = emit
+        self._wanted: set[str] = set()
+        self._listeners: dict[str, Listener] = {}
+        self._short: set[str] = set()  # peers whose flows pass because descriptors or memory ran out
+        self._updating = False
+        self._closed = False
+
+    def want(self, peer: str, *, opened: bool) -> None:
+        """Opens or closes a peer's door, and tells the kernel at the end of this round."""
+        if opened:
+            self._wanted.add(peer)
+        else:
+            self._wanted.discard(peer)
+        self._follow(peer)
+        self.update()
+
+    def close(self) -> None:
+        """Closes all doors for good; flows that wait at them are reset."""
+        self._closed = True
+        for peer in list(self._listeners):
+            self._unlisten(peer)
+
+    def update(self) -> None:
+        """Tells the kernel, at the end of this round, which peers have a door and why the others have none."""
+        if not self._updating:
+            self._updating = True
+            self._loop.at_end(self.update_now)
+
+    def update_now(self) -> None:
+        self._updating = False
+        if self._closed:
+            return
+        spec = self._spec()
+        peers = []
+        for peer in spec.peers:
+            listener = self._listeners.get(peer.id)
+            if listener is not None:
+                peer = dataclasses.replace(peer, port4=listener.port4, port6=listener.port6)
+            elif peer.id in self._short:
+                peer = dataclasses.replace(peer, down_reason=reasons.FLOW_LIMIT)
+            peers.append(peer)
+        try:
+            self._interception.update(dataclasses.replace(spec, peers=tuple(peers)))
+        except NftError as error:
+            self._emit("intercept.failed", "error", "kernel", f"the kernel refused the rules: {error}", {})
+
+    def _follow(self, peer: str) -> None:
+        wanted = peer in self._wanted and not self._closed
+        if wanted != (peer in self._listeners):
+            if wanted:
+                self._listen(peer)
+            else:
+                self._unlisten(peer)
+
+    def _listen(self, peer: str) -> None:
+        listener = Listener()
+        try:
+            listener.open()
+        except OSError as error:
+            text = f"flows to {peer} pass through: no listener ({error.strerror})"
+            self._emit("intercept.failed", "error", peer, text, {})
+            return
+        self._listeners[peer] = listener
+        for fd in listener.filenos():
+            self._loop.register(fd, READ, lambda _events: self._accept(peer, listener))
+
+    def _unlisten(self, peer: str) -> None:
+        listener = self._listeners.pop(peer, None)
+        if listener is not None:
+            for fd in listener.filenos():
+                self._loop.unregister(fd)
+            listener.close()
+
+    def _accept(self, peer: str, listener: Listener) -> None:
+        try:
+            waiting = listener.accept()
+        except OSError as error:
+            # Out of descriptors or memory: what waits is reset, new flows pass, and in a while we try again.
+            self._unlisten(peer)
+            self._short.add(peer)
+            self.update()
+            self._loop.call_later(SHORT_S, lambda: self._try_again(peer))
+            text = f"flows to {peer} pass through for {SHORT_S:.0f} s: {error.strerror}"
+            self._emit("intercept.failed", "error", peer, text, {})
+            return
+        for accepted in waiting:
+            self._take(peer, accepted)
+
+    def _try_again(self, peer: str) -> None:
+        self._short.discard(peer)
+        self._follow(peer)
+        self.update()
