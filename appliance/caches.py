@@ -25,7 +25,6 @@ AGAIN_S = 10.0  # between two attempts to have a cache on disk after all
 STARTER = 64 << 20  # bytes of index before traffic begins: to fault a large one in takes its time
 PREPARE = 16 << 20  # bytes of each log made ready when a peer comes up,
 PREPARED_PEERS = 4  # on a box that has so many at most: a hub's memory goes to whoever sends
-MEMORY_ONLY = 64 << 20  # bytes of each log of a cache that the disk cannot hold, at most
 
 Restore = Callable[[str, int, dedupe.Cache], bool]
 
@@ -93,7 +92,7 @@ class Caches:
                 raise dedupe.StoreError(f"{self._disk.directory} does not answer")
             cache = attempt.result()
         except (dedupe.CacheInUse, dedupe.StoreError, OSError) as error:
-            capacity = min(capacity, MEMORY_ONLY)
+            capacity = min(capacity, dedupe.IN_MEMORY)
             text = (
                 f"the chunk cache of peer {peer} is in memory only, {show_size(capacity)} of each log, until the disk "
                 f"can hold it: {error}"

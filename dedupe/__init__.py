@@ -7,6 +7,7 @@ from dedupe.express import pack, unpack
 from dedupe.heap import keep_heap, trim_heap
 from dedupe.index import usual_index
 from dedupe.literals import Effort
+from dedupe.offer import IN_MEMORY
 from dedupe.opening import disk_size, open_cache
 from dedupe.store.finding import Finding
 from dedupe.store.inspect import CacheReport, LogReport, clear, delete, inspect
@@ -16,6 +17,7 @@ from dedupe.window import DecodeWindow, EncodeWindow, allow_windows
 Window = EncodeWindow | DecodeWindow
 
 __all__ = [
+    "IN_MEMORY",
     "BadBlock",
     "Block",
     "Cache",

@@ -110,14 +110,16 @@ class Cache:
         with self._encoding, self._decoding:
             written = agree(self._mine.state(), theirs.reads)
             copy = self._kept
-            if self._store is not None and offers.in_memory(theirs.writes):
-                # It will not be there again after the peer's restart: what we keep on disk must not go for it.
-                copy = Log(
-                    0, min(theirs.writes.span, copy.state().span), min(theirs.writes.gap, copy.state().gap)
-                )
             received = agree(theirs.writes, copy.state())
             if written.epoch == received.epoch:
                 raise OfferError("the peer offers our own log: is it talking to itself?")
+            if self._store is not None and offers.in_memory(theirs.writes):
+                # It will not be there again after the peer's restart: what we keep on disk must not go for it.
+                if received.span > offers.IN_MEMORY:
+                    raise OfferError(
+                        f"a log in memory with {received.span} bytes, more than {offers.IN_MEMORY}"
+                    )
+                copy = Log(0, received.span, received.gap)
             self._mine.agree(written)
             copy.agree(received)
             if copy is not self._theirs:

@@ -68,8 +68,6 @@ class Decoder:
     def _decode(self, wire: Buffer, window: DecodeWindow | None, limit: int) -> bytes:
         head, data = self._head, ffi.from_buffer("uint8_t[]", wire)
         _check(lib.bl_block_read(data, len(wire), limit, head))
-        if head.logs and not self._theirs.head <= head.base <= LARGEST_OFFSET:
-            raise BadBlock(f"log offset {head.base} where {self._theirs.head} is next")
         view = memoryview(wire)
         prefix, payload = view[: head.hash_at], view[head.payload_at :]
         literals: bytes | memoryview
@@ -100,9 +98,12 @@ class Decoder:
         return self._literals.decode(self._head.coding, payload, length, window)
 
     def _measure(self, tokens: Any) -> None:
-        _check(lib.bl_block_measure(self._head, tokens))
-        if self._head.logged_length > self._theirs.gap:
-            raise BadBlock(f"logs {self._head.logged_length} bytes, more than was agreed on")
+        head, theirs = self._head, self._theirs
+        _check(lib.bl_block_measure(head, tokens))
+        if head.logged_length > theirs.gap:
+            raise BadBlock(f"logs {head.logged_length} bytes, more than was agreed on")
+        if head.logs and not theirs.head <= head.base <= LARGEST_OFFSET - head.logged_length:
+            raise BadBlock(f"log offset {head.base} where {theirs.head} is next")
 
     def _copy(self, tokens: Any, literals: bytes | memoryview) -> bytes:
         head = self._head

@@ -51,6 +51,8 @@ class Log:
 
     def agree(self, agreement: Agreement) -> None:
         """Take over what both sides found they have in common."""
+        if agreement.epoch != self.epoch or agreement.head < self.head:
+            self.overwritten = 0
         self.epoch, self.head = agreement.epoch, agreement.head
         self.span, self.gap = agreement.span, agreement.gap
         self.valid = above(agreement.valid, self.head - self.ring.size)

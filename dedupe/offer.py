@@ -10,6 +10,8 @@ from dedupe.ranges import Ranges
 VERSION = 1
 LARGEST_OFFSET = 1 << 62
 LARGEST_OFFER = 8192
+MOST_AHEAD = 1 << 56  # bytes that a writer may have forgotten of its log; who says more is mistaken
+IN_MEMORY = 64 << 20  # bytes to be referred to, at most, of a log in memory that a reader with a disk takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Agreement:
 def agree(writer: LogState, reader: LogState) -> Agreement:
     """Both sides compute this from the same two states and so come to the same result."""
     span, gap = min(writer.span, reader.span), min(writer.gap, reader.gap)
-    if writer.epoch != reader.epoch:
+    if writer.epoch != reader.epoch or reader.head > writer.head + MOST_AHEAD:
         return Agreement(writer.epoch, writer.head, span, gap, ())
     if reader.head > writer.head:  # the writer has lost its memory of offsets it used: skip them all
         return Agreement(writer.epoch, reader.head, span, gap, ())

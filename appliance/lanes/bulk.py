@@ -342,6 +342,9 @@ class BulkReceiver:
             return
         stream, offset, flags, wire = frames.read_data(body)
         cache = self._owner.cache(flags >> _DOMAIN_SHIFT)
+        flow = self._owner.flow(stream)
+        if flow is not None and flow.domain != flags >> _DOMAIN_SHIFT:
+            raise ProtocolError(f"a block of stream {stream} in the cache of another domain")
         window = self._window(stream)
         generation = self._generation
 

@@ -257,8 +257,8 @@ class DiskLog(KeptLog):
     def _passed_over(self, record: Record) -> bool:
         return record.offset < self._floor or record.offset >> self._disk.bits in self._disk.tail
 
-    def _give_up(self, epoch: int) -> None:
-        super()._give_up(epoch)
+    def _give_up(self) -> None:
+        super()._give_up()
         self._generation += 1
         self._unverified.clear()
         self._left = 0

@@ -59,9 +59,9 @@ class KeptLog(Log):
 
     def agree(self, agreement: Agreement) -> None:
         with self._lock:
-            behind = self.role is Role.WRITTEN and agreement.head > self.head
-            if behind or agreement.epoch != self.epoch:
-                self._give_up(agreement.epoch)
+            ahead = agreement.head - self.head  # of a copy, if it is not that it had a head that never was
+            if agreement.epoch != self.epoch or (ahead > 0 if self.role is Role.WRITTEN else ahead < 0):
+                self._give_up()
             self.epoch, self.head = agreement.epoch, agreement.head
             self.span, self.gap = agreement.span, agreement.gap
             self._rise(self.head)
@@ -151,7 +151,7 @@ class KeptLog(Log):
             if start < fresh.segment + 1 << self._disk.bits and end > fresh.segment << self._disk.bits:
                 fresh.saved = fresh.segment << self._disk.bits
 
-    def _give_up(self, epoch: int) -> None:
+    def _give_up(self) -> None:
         """Nothing that is there counts any more. Nobody encodes or decodes meanwhile."""
         self._held = self.valid = ()
         if self._aside is not None:
@@ -160,5 +160,4 @@ class KeptLog(Log):
         for fresh in self._disk.tail:
             self._disk.retire(fresh)
             self._disk.tail.release(fresh.place)
-        if epoch != self.epoch:
-            self._floor = self.overwritten = 0
+        self._floor = self.overwritten = 0

@@ -219,6 +219,25 @@ def test_nonsense_closes_the_lane_and_hurts_no_flow(
     ends.close()
 
 
+def test_a_block_in_the_cache_of_another_domain_ends_the_association(
+    boxes: Any, listener: socket.socket
+) -> None:
+    boxes.up()
+    ends = Ends(boxes, listener)
+    server = ends.accept()
+    for peer in boxes.peers.values():
+        peer._agreed = frozenset((0, 1))
+        peer._caches[1] = peer._caches[0]
+    for flow in boxes.peers["branch"].flows.values():
+        flow.domain = 1
+    ends.client.send(noise(100_000))
+    boxes.until(lambda: any(kind == "lane.protocol" for kind, _ in boxes.boxes["dc"].events))
+    boxes.until(lambda: reset_seen(server))
+    for peer in boxes.peers.values():
+        del peer._caches[1]
+    ends.close()
+
+
 def test_a_peer_reaches_only_this_sites_hosts(boxes: Any) -> None:
     boxes.up()
     client = boxes.connect(("10.9.9.9", 80))

@@ -14,7 +14,7 @@ import pytest
 
 import appliance.caches
 import dedupe
-from appliance.caches import MEMORY_ONLY, Caches
+from appliance.caches import Caches
 from appliance.config import Config, load
 from appliance.config.units import Size
 from appliance.loop import Loop
@@ -109,7 +109,7 @@ def test_without_a_disk_a_cache_is_small(room: Room, monkeypatch: pytest.MonkeyP
     room.caches.configure(config(1 << 40))
     cache = room.caches.open("dc", 1 << 34, 0)
     assert room.events[-1] == "cache.memory_only dc"
-    assert 2 * MEMORY_ONLY <= cache.stats().log_capacity < 3 * MEMORY_ONLY
+    assert 2 * dedupe.IN_MEMORY <= cache.stats().log_capacity < 3 * dedupe.IN_MEMORY
 
 
 def test_index_memory_is_shared_out_and_told(room: Room) -> None:

@@ -1,13 +1,24 @@
 """Ranges, offers and what two sides conclude from them."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedupe import OfferError, ranges
-from dedupe.offer import LARGEST_OFFER, LogState, Offer, agree, pack, parse
+from dedupe import BadBlock, Cache, Effort, OfferError, ranges
+from dedupe.offer import (
+    LARGEST_OFFER,
+    LARGEST_OFFSET,
+    MOST_AHEAD,
+    LogState,
+    Offer,
+    agree,
+    pack,
+    parse,
+)
+from tests.unit.dedupe.corpus import NOISE, TEXT, meet, pair
 
 SPACE = 120
 
@@ -94,3 +105,58 @@ def test_agreement(writer: LogState, reader: LogState) -> None:
         assert found.head >= reader.head
         if reader.head <= writer.head:
             assert members(found.valid) == members(writer.valid) & members(reader.valid)
+
+
+def test_a_head_that_never_was_is_not_believed() -> None:
+    """One flipped bit would use up the offsets of a log for good, on both sides."""
+    held = ((0, 5),)
+    writer = LogState(1, 7, 100, 100, held)
+    near, far = (LogState(1, 7 + ahead, 100, 100, held) for ahead in (MOST_AHEAD, MOST_AHEAD + 1))
+    assert agree(writer, near).head == near.head
+    assert (agree(writer, far).head, agree(writer, far).valid) == (7, ())
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_peer_that_was_mistaken_is_believed_again(writes: bool) -> None:
+    left, right = pair()
+    carry(left, right)
+    carry(right, left)
+    offer = parse(right.offer())
+    changed = replace(offer.writes if writes else offer.reads, head=LARGEST_OFFSET, valid=())
+    left.accept(pack(replace(offer, **{"writes" if writes else "reads": changed})))
+    meet(left, right)
+    for sender, receiver in ((left, right), (right, left)):
+        carry(sender, receiver)
+        assert carry(sender, receiver) == len(TEXT[:9000])
+        assert sender._mine.head < 1 << 20
+
+
+def test_the_log_of_a_peer_that_starts_anew_is_referred_to() -> None:
+    left, right = pair(capacity=1 << 14, gap=1 << 14)
+    for _ in range(9):  # the ring wraps
+        carry(right, left, NOISE[:9000])
+        carry(right, left, TEXT[:9000])
+    anew = Cache(capacity=1 << 14, gap=1 << 14)
+    meet(left, anew)
+    carry(anew, left)
+    assert carry(left, anew) == len(TEXT[:9000])
+
+
+def carry(sender: Cache, receiver: Cache, raw: bytes = TEXT[:9000]) -> int:
+    """Bytes of it that need not be sent."""
+    block = sender.encode(raw, effort=Effort.RAW)
+    assert receiver.decode(block.wire, limit=len(raw)) == raw
+    sender.acknowledge(block)
+    return block.copied
+
+
+def test_no_offset_lies_beyond_the_largest() -> None:
+    left, right = pair()
+    left._mine.head = right._theirs.head = LARGEST_OFFSET - len(NOISE[:5000]) + 1
+    left._encoder.begin()
+    right._decoder.begin()
+    assert left.encode(NOISE[:5000], effort=Effort.RAW).logged == 0
+    left._mine.leased += 5000
+    block = left.encode(NOISE[:5000], effort=Effort.RAW)
+    with pytest.raises(BadBlock, match="offset"):
+        right.decode(block.wire, limit=1 << 20)

@@ -6,12 +6,14 @@ import errno
 import os
 import shutil
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from dedupe import Cache, CacheInUse, Effort, StoreError, clear
+from dedupe import IN_MEMORY, Cache, CacheInUse, Effort, OfferError, StoreError, clear
+from dedupe.offer import LARGEST_OFFSET, pack, parse
 from dedupe.store.files import File, Files
 from tests.unit.dedupe.corpus import NOISE, meet
 from tests.unit.dedupe.store.boxes import ALL, CAPACITY, PIECES, Box, exchange, kinds, opened
@@ -252,6 +254,38 @@ def test_an_identity_with_an_impossible_number(boxes: tuple[Box, Box], number: i
 def test_names_stay_in_their_directory(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="name"):
         opened(tmp_path, "a", name)
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_head_that_never_was_does_no_lasting_harm(boxes: tuple[Box, Box], writes: bool) -> None:
+    sender, receiver = boxes if writes else boxes[::-1]
+    offer = parse(sender.cache.offer())
+    changed = replace(offer.writes if writes else offer.reads, head=LARGEST_OFFSET, valid=())
+    receiver.cache.accept(pack(replace(offer, **{"writes" if writes else "reads": changed})))
+    while receiver.cache.sync():
+        pass
+    receiver.cache.close()
+    receiver.files.kill()
+    receiver.reopen()
+    first_free = boxes[0].cache._mine.head
+    for _ in range(2):
+        meet(sender.cache, receiver.cache)
+        exchange(*boxes)
+        for box in boxes:
+            while box.cache.sync():
+                pass
+    assert exchange(*boxes) == ALL
+    assert sum(end - start for start, end in agreed(boxes[0].cache, boxes[1].cache)) == ALL
+    assert ALL <= first_free <= boxes[0].cache._mine.head < 1 << 30
+
+
+def test_a_log_in_memory_takes_no_more_than_it_may(tmp_path: Path) -> None:
+    kept = opened(tmp_path, "a", "b", capacity=2 * IN_MEMORY)
+    memory = Cache(capacity=2 * IN_MEMORY)
+    with pytest.raises(OfferError, match="memory"):
+        kept.accept(memory.offer())
+    meet(kept, Cache(capacity=IN_MEMORY))
+    kept.close()
 
 
 def test_a_peer_without_its_disk_leaves_ours_as_it_was(boxes: tuple[Box, Box]) -> None:
