@@ -90,9 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = None  # Python must not try to flush again
         return 141
     except OSError as error:
-        if error.errno not in _FULL:
+        if not error.filename and error.errno not in _FULL:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"Error: cannot write: {where}{error.strerror}", err=True)
+        what = f"{error.filename}" if error.filename else "cannot write"
+        click.echo(f"Error: {what}: {error.strerror}", err=True)
         return 1
     return result if isinstance(result, int) else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ def revoke(peer: str, socket_path: Path, as_json: bool) -> None:
 @click.option("--wan", multiple=True, help="Interface towards the WAN, for a new configuration.")
 @json_option
 def join(token: str | None, config: Path, lan: tuple[str, ...], wan: tuple[str, ...], as_json: bool) -> None:
-    """Make this box the branch that TOKEN invites (asked for if it is not given).
+    """Make this box the branch that TOKEN invites (asked for, or read from standard input, if it is not given).
 
     Makes the box's key if there is none, and the file --config if there is none; a running box takes the centre as a
     peer at once. If something goes wrong, put it right and run the same command again.
@@ -133,7 +134,8 @@ def join(token: str | None, config: Path, lan: tuple[str, ...], wan: tuple[str, 
     from appliance.identity import IdentityError
 
     if token is None:
-        token = click.prompt("Token", hide_input=True, err=True)
+        asked = sys.stdin.isatty()
+        token = click.prompt("Token", hide_input=True, err=True) if asked else sys.stdin.readline()
     try:
         made = enrolled(Token.parse(str(token)), Site(config.absolute(), lan, wan))
     except TokenError as error:

@@ -1,5 +1,6 @@
 """The command line against a real control plane: what it prints, where, and with which exit status."""
 
+import io
 import json
 import signal
 import subprocess
@@ -318,6 +319,20 @@ def test_run_refuses_an_interface_that_is_not_there(say: Say, box: ControlBox, t
     assert (said.status, said.out) == (1, "")
     assert "there is no interface" in said.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_file_that_cannot_be_made(say: Say, tmp_path: Path) -> None:
+    file = tmp_path / "none" / "for-support.tar.gz"
+    said = say("diagnose", "-o", str(file))
+    assert (said.status, said.out) == (1, "")
+    assert said.err == f"Error: {file}: No such file or directory\n"
+
+
+def test_a_token_from_a_pipe(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("no token\n"))
+    said = say("enrol", "join", "--lan", "lan0", "--wan", "wan0")
+    assert (said.status, said.out) == (2, "")
+    assert said.err.startswith("Error: this is no token;")
 
 
 def test_an_unknown_command(say: Say) -> None:
