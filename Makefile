@@ -26,7 +26,7 @@ check:  ## Lint, format, types, dead code
 	$(PYTHON) -m vulture
 
 unit:  ## Tests without privileges
-	$(PYTHON) -m pytest tests/unit
+	$(PYTHON) -m pytest tests/unit -n 2
 
 fuzz:  ## The C kernel under ASan, UBSan and libFuzzer, and the recovery of caches, for ten seconds
 	tests/fuzz/run 10
