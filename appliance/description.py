@@ -59,6 +59,7 @@ def _describe_path(attachment: Attachment, path: PathLanes) -> dict[str, Any]:
         "cost": config.cost,
         "rate": int(config.rate),
         "metered": config.metered,
+        "small": path.small,
         "underlay": config.underlay,
     }
 

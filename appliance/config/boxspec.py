@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Network, IPv6Network
 
 from appliance.bypass import Bypass
@@ -12,10 +12,11 @@ from appliance.config.verify import concerned, inside
 from appliance.intercept.specs import BoxSpec, PeerSpec, RuleSpec
 
 
-def box_spec(config: Config, bypass: Bypass) -> BoxSpec:
+def box_spec(config: Config, bypass: Bypass, small: Collection[str] = ()) -> BoxSpec:
     """What `config` and `bypass` want intercepted, refused and passed; all listeners closed.
 
-    The data plane puts its ports in. Peers are numbered in the order of the file.
+    The data plane puts its ports in. Peers are numbered in the order of the file. `small`: ids of peers on the way to
+    which large packets get lost.
     """
     own4, own6 = _families(prefix.network for prefix in config.box.prefixes)
     endpoints = [
@@ -26,13 +27,16 @@ def box_spec(config: Config, bypass: Bypass) -> BoxSpec:
         lan=tuple(map(str, config.box.lan)),
         wan=tuple(map(str, config.box.wan)),
         own_ports=tuple(sorted({end.port for end in endpoints})),
-        peers=tuple(_peer_spec(peer, config, bypass, index) for index, peer in enumerate(config.peers, 1)),
+        peers=tuple(
+            _peer_spec(peer, config, bypass, index, small=peer.id in small)
+            for index, peer in enumerate(config.peers, 1)
+        ),
         prefixes4=own4,
         prefixes6=own6,
     )
 
 
-def _peer_spec(peer: Peer, config: Config, bypass: Bypass, index: int) -> PeerSpec:
+def _peer_spec(peer: Peer, config: Config, bypass: Bypass, index: int, *, small: bool) -> PeerSpec:
     networks4, networks6 = _families(prefix.network for prefix in peer.prefixes)
     if peer.optimise:
         rules = tuple(
@@ -52,6 +56,7 @@ def _peer_spec(peer: Peer, config: Config, bypass: Bypass, index: int) -> PeerSp
         bypass=bypass.covers(peer.id),
         closed=peer.on_failure == "closed",
         tunnel=peer.tunnel,
+        small=small,
     )
 
 

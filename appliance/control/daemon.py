@@ -23,6 +23,7 @@ from appliance.control.keys import Keys
 from appliance.control.shaper import Shaper
 from appliance.enrolment.messages import ASKED
 from appliance.events import LONGEST, Event, EventLog, Severity, decode
+from appliance.lanes.path import SMALL_PACKETS
 from appliance.notify import Notifier
 from appliance.rpc import RpcError
 from appliance.rpc_asyncio import Connection, Server, datagrams
@@ -73,6 +74,7 @@ class Control:
         self._shaper = Shaper(self._in_force, kernel, self._data, self._emit)
         self._stop = asyncio.Event()
         self._data_said_goodbye = False
+        self._paths_changed = False
         self._reload = asyncio.Event()
         self._check = check
 
@@ -139,6 +141,9 @@ class Control:
         trouble = ""
         while True:
             await asyncio.sleep(self._check)
+            if self._paths_changed:
+                self._paths_changed = False
+                await self._in_force.look_at_paths()
             try:
                 async with self._in_force.changing:
                     found = await self._kernel.restore(self._in_force.spec)
@@ -171,6 +176,7 @@ class Control:
         self._data_said_goodbye = False
         self._emit("data.up", "info", "the data plane is connected", {})
         await self._in_force.tell_data()
+        await self._in_force.look_at_paths()
 
     def _data_down(self) -> None:
         if self._data_said_goodbye:
@@ -197,6 +203,8 @@ class Control:
             self._data_said_goodbye |= event.kind == "data.stopped"
             self._keep(event, echo=False)  # it has said so itself
             self._keys.heard(event.kind, event.evidence)
+            if event.kind == SMALL_PACKETS:
+                self._paths_changed = True
             if event.kind == ASKED:
                 self._enrolment.asked(event.evidence)
         except msgspec.ValidationError as error:

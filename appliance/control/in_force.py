@@ -40,6 +40,7 @@ class InForce:
         self.trust = trust
         self.changing = asyncio.Lock()
         """Held while either changes, and by whoever must not see that happen."""
+        self._small: set[str] = set()  # peers on the way to which large packets get lost
         self._source = source
         self._kernel = kernel
         self._data = data
@@ -48,11 +49,25 @@ class InForce:
     @property
     def spec(self) -> BoxSpec:
         """What the kernel's tables are to say."""
-        return box_spec(self.config, self.bypass)
+        return box_spec(self.config, self.bypass, self._small)
 
     def handlers(self) -> dict[str, AsyncHandler]:
         """The methods of the control socket that change something, by name."""
         return {"bypass": self.switch_bypass, "reload": self.reload}
+
+    async def look_at_paths(self) -> None:
+        """Asks the data plane on the way to which peers large packets get lost: what passes through must know, too."""
+        async with self.changing:
+            try:
+                peers = await self._data.call("peers")
+                found = {peer["id"] for peer in peers if any(path.get("small") for path in peer["paths"])}
+                if not found <= self._small:
+                    self._small |= found
+                    await self._kernel.apply(self.spec)
+            except RpcError:
+                return  # it is asked again when it is back
+            except KernelError as error:
+                self._emit("kernel.failed", "error", f"what passes through uses large packets: {error}", {})
 
     async def tell_data(self) -> None:
         """Say everything to a data plane that is new: it may have read its files just before the last change."""
@@ -74,7 +89,7 @@ class InForce:
             peer, rule = self._named(params)
             wanted = self.bypass.switched(on, peer=peer, rule=rule)
             try:
-                await self._kernel.apply(box_spec(self.config, wanted))
+                await self._kernel.apply(box_spec(self.config, wanted, self._small))
             except KernelError as error:
                 raise RpcError("refused", f"the kernel refused it: {error}; nothing was changed") from None
             self.bypass = wanted
@@ -141,7 +156,7 @@ class InForce:
             return {"changed": "nothing"}
         bypass = self.bypass.within(wanted)
         try:
-            await self._kernel.apply(box_spec(wanted, bypass))
+            await self._kernel.apply(box_spec(wanted, bypass, self._small))
         except KernelError as error:
             raise RpcError("refused", f"the kernel refused it: {error}") from None
         try:

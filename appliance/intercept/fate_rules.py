@@ -22,6 +22,8 @@ FATE_TABLE: Final = "inet branchline_fate"
 COUNTER_CLOSED: Final = "closed"
 COUNTER_PLAIN: Final = "plain"
 
+SMALL: Final = 1280  # bytes; what every link of the Internet carries (RFC 8200, section 5)
+
 
 def fate_table(spec: BoxSpec) -> str:
     """The whole table as one transaction that replaces whatever version is there, at any time."""
@@ -34,6 +36,8 @@ def fate_table(spec: BoxSpec) -> str:
         _set("set peers6", "ipv6_addr", (str(prefix) for prefix, _ in owned6), interval=True),
         _set("set tunnel4", "ipv4_addr", (str(p) for p, peer in owned4 if peer.tunnel), interval=True),
         _set("set tunnel6", "ipv6_addr", (str(p) for p, peer in owned6 if peer.tunnel), interval=True),
+        _set("set small4", "ipv4_addr", (str(p) for p, peer in owned4 if peer.small), interval=True),
+        _set("set small6", "ipv6_addr", (str(p) for p, peer in owned6 if peer.small), interval=True),
     ]
     guards = [
         _set(
@@ -60,7 +64,7 @@ table {FATE_TABLE} {{
 {_CHAINS}\
 {"".join(chains)}\
 {"".join(guards)}\
-{_chain("through", _through(any(peer.tunnel for peer in spec.peers)), hook=True)}\
+{_chain("through", _through(any(peer.tunnel for peer in spec.peers)), priority="mangle")}\
 }}
 """
 
@@ -95,8 +99,8 @@ def _guard(peer: PeerSpec) -> list[str]:
     return lines
 
 
-def _chain(name: str, rules: Iterable[str], *, hook: bool = False) -> str:
-    head = "    type filter hook forward priority mangle; policy accept;\n" if hook else ""
+def _chain(name: str, rules: Iterable[str], *, priority: str = "") -> str:
+    head = f"    type filter hook forward priority {priority}; policy accept;\n" if priority else ""
     body = "".join(f"    {rule}\n" for rule in rules)
     return f"  chain {name} {{\n{head}{body}  }}\n"
 
@@ -110,6 +114,22 @@ def _set(name: str, kind: str, elements: Iterable[str], *, interval: bool = Fals
 
 _CHAINS: Final = "".join(
     (
+        # What passes learns with its SYN and SYN-ACK how large its packets may be on both sides of this box, and does
+        # not depend on ICMP. The kernel only lowers what is there. TCP-AO signs its options.
+        _chain(
+            "segments",
+            [
+                "tcp flags & (syn|rst) != syn accept",
+                "tcp option 29 exists accept",
+                "tcp option maxseg size set rt mtu",
+                *(
+                    f"{word} {end} @small{family} tcp option maxseg size set {SMALL - headers}"
+                    for word, family, headers in (("ip", 4, 40), ("ip6", 6, 60))
+                    for end in ("saddr", "daddr")
+                ),
+            ],
+            priority="mangle + 1",
+        ),
         # Whoever is still talking on a flow that no socket of ours holds any more is told so.
         _chain("orphan", ["meta l4proto tcp reject with tcp reset"]),
         # A SYN that got as far as this passes. What the data plane decided, and why, stays.

@@ -54,6 +54,8 @@ class PeerSpec:
     """`closed` of the implicit rule."""
     tunnel: bool = False
     """The way to this peer is public: its prefixes are never forwarded plainly out of a WAN interface."""
+    small: bool = False
+    """Large packets get lost on the way to it, and nobody says so: what passes uses small ones."""
     down_reason: int = reasons.PEER_DOWN
     """Why its flows pass while the listener is closed."""
 

@@ -28,7 +28,7 @@ from appliance.lanes.frames import (
 )
 from appliance.lanes.lane import Lane
 from appliance.lanes.link import Link, Outcome, Role
-from appliance.lanes.path import ANSWERS, FIRST_RETRY_S, PathLanes
+from appliance.lanes.path import ANSWERS, FIRST_RETRY_S, SMALL_PACKETS, PathLanes
 from appliance.lanes.session import SessionError
 from appliance.lanes.standing import SILENT, Standing, State
 from appliance.lanes.watch import Health, PathWatch
@@ -40,6 +40,7 @@ MOST_PATHS = 16  # of one peer
 MOST_BACKLOG = 1 << 20  # bytes at which a peer that does not read gets no answer to its PINGs
 VIOLATIONS = 3  # of the protocol in one association that end it
 BULK_PING_S = 1.0  # a lane whose connection has been forgotten on the way is found by asking
+STUCK_S = 5.0  # for what was sent to show that it does not arrive
 FORGOTTEN_S = 150.0  # a lane that stands by is given up by the dialled box after so long without a word
 FEATURES = ["lz4", "zstd", "resume", sounding.FEATURE, SITE_FEATURE]
 _TOKEN = 0x3FFF_FFFF_FFFF
@@ -278,13 +279,33 @@ class Attachment:
         hello.box, hello.incarnation = self.link.box, self.link.incarnation
         hello.association, hello.begun = self.link.association, self.link.begun
         hello.role, hello.path, hello.features = int(lane.role or 0), lane.path, FEATURES
+        hello.small = self.paths[lane.path].small
         return hello
 
     def _expect_hello(self, lane: Lane) -> None:
         if len(self._greeting_timers) >= STRANGE_LANES:
             next(iter(self._greeting_timers)).close("too many lanes without a HELLO")
-        late = f"no HELLO within {GREETING_S:.0f} s"
-        self._greeting_timers[lane] = self._loop.call_later(GREETING_S, lambda: lane.close(late))
+        self._greeting_timers[lane] = self._loop.call_later(GREETING_S, lambda: self._too_late(lane))
+
+    def _too_late(self, lane: Lane) -> None:
+        self._suspect(lane)
+        lane.close(f"no HELLO within {GREETING_S:.0f} s")
+
+    def _suspect(self, lane: Lane) -> None:
+        """Nothing comes over a lane: perhaps because its large packets get lost on the way."""
+        path = self.paths.get(lane.path)
+        if path is not None and lane.large_ones_lost and path.doubt(lane):
+            self._tell_small(path)
+            if not lane.dialler:
+                self._abandon(lane, "its large packets are lost")  # the next one's HELLO tells the peer
+
+    def _tell_small(self, path: PathLanes) -> None:
+        text = (
+            f"large packets seem to get lost on path {path.name}; its lanes, and what passes through, use small ones "
+            "from now on. Let ICMP through on the way (fragmentation needed, packet too big), or set the "
+            "interface's MTU"
+        )
+        self._sessions.tell(SMALL_PACKETS, "warning", text, {"path": path.name})
 
     def _greet(self, lane: Lane, kind: int, body: bytes) -> None:
         if kind == Kind.BYE:
@@ -336,11 +357,15 @@ class Attachment:
             lane.role, lane.path = role, hello.path
             if hello.path not in self.paths:
                 self._add_path(PathConfig(name=Name(hello.path)), configured=False)
+        path = self.paths[lane.path]
+        if hello.small and not path.small:
+            path.use_small()
+            self._tell_small(path)
+        if not lane.dialler:
             lane.send(frames.hello(self._greeting(lane)))
         lane.greeted = True
         lane.accept_frames(MAX_FRAME)
         self._sessions.greeted(lane)
-        path = self.paths[lane.path]
         older = path.greeted(lane, role)
         if older is not None and older is not self.lanes.get(role):
             self._abandon(older, "replaced by a newer lane")
@@ -488,6 +513,8 @@ class Attachment:
                 carries = self.lanes.get(role) is lane
                 if lane.heard >= lane.unanswered:
                     lane.unanswered = math.inf
+                if lane.blocked or now - lane.large_at < STUCK_S:
+                    self._suspect(lane)
                 if carries and now - max(lane.pinged, lane.heard) >= BULK_PING_S:
                     self._ping(lane)
                 forgotten = not self.link.dialler and not carries and now - lane.heard > FORGOTTEN_S

@@ -73,6 +73,7 @@ class Hello(msgspec.Struct, forbid_unknown_fields=False):
     association: list[int]  # (dialler's incarnation, its count): names the pair of sessions
     role: int  # which session this lane is for
     path: str = "wan"  # the dialler's name of the path that the lane takes
+    small: bool = False  # large packets of the sender get lost on that path
     begun: int = 0  # associations that the answering box has begun with this peer; a dialler says 0
     features: list[str] = []
     prefixes: list[str] = []

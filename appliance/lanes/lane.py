@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import ClassVar, Protocol
 
 from appliance.lanes.frames import Address, FrameReader, ProtocolError, parse
-from appliance.lanes.kernel import KernelView, kernel_view, measure_anew
+from appliance.lanes.kernel import SMALL_MSS, KernelView, kernel_view, large_ones_lost, measure_anew
 from appliance.lanes.link import Role
 from appliance.loop import READ, Loop, Timer, mask
 
@@ -86,6 +86,8 @@ class Lane:
         self.drain_rate = (
             0.0  # bytes per second that the link took of late while it was the bottleneck; 0: not known
         )
+        self.began = loop.now
+        self.large_at = -math.inf  # when it last sent more than fits into a small packet
         self.heard = loop.now  # when the peer last said something
         self.taken_at = loop.now  # when the link last took something that had waited for it
         self.error = 0  # errno of a connection that could not be made, or that broke
@@ -158,6 +160,11 @@ class Lane:
 
     def kernel_view(self) -> KernelView:
         return kernel_view(self._socket, self._loop.clock())
+
+    @property
+    def large_ones_lost(self) -> bool:
+        """Its large packets seem not to arrive."""
+        return not self.closed and large_ones_lost(self._socket)
 
     def pause(self, paused: bool) -> None:
         """Stops reading (the peer is slowed down by TCP) or goes on."""
@@ -325,6 +332,8 @@ class Lane:
                 count = self._tls.send(pending)
                 self.bytes_out += count
                 self.backlog -= count
+                if count > SMALL_MSS:
+                    self.large_at = self._loop.now
                 self._pending = pending[count:] if count < len(pending) else None
         except _WAIT:
             blocked = True

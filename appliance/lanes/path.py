@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import socket
 import ssl
 from collections.abc import Iterator
 
 from appliance.config.schema import Path as PathConfig
+from appliance.lanes.kernel import send_small
 from appliance.lanes.lane import KEY_REFUSED, Lane, Owner
 from appliance.lanes.link import Role
 from appliance.loop import Loop, Timer
 
 FIRST_RETRY_S = 0.2
 LAST_RETRY_S = 5.0
+ALIVE_S = 0.3  # without a word, after which a path may be cut
+SURE_S = 0.5  # for which large packets are lost until that is taken for true,
+DOUBT_S = 60.0  # after which the first of them counts no longer
+SMALL_PACKETS = "path.small"  # the event that says that a path is used with small packets
 CONNECT_S = 1.0  # for the peer's host to answer a SYN, where the round trip is not known to be long
 CONNECT_RTTS = 3
 SHORT_LIFE_S = 0.2  # a lane that lived longer is dialled again at once
@@ -35,6 +41,8 @@ class PathLanes:
         self.reason = "no lane has been opened yet"
         self.refused = False  # every endpoint answered, and nobody there wants us
         self.proved = False  # it has carried lanes of this association
+        self.small = False  # it swallows large packets: lanes send small ones
+        self._doubted = -math.inf  # when a lane last looked as if it did
         self._loop = loop
         self._owner = owner
         self.context = context
@@ -76,6 +84,23 @@ class PathLanes:
             if role not in self._attempts:
                 self._delay[role] = FIRST_RETRY_S
                 self._dial_later(role, 0.0)
+
+    def doubt(self, lane: Lane) -> bool:
+        """A lane's large packets seem to get lost. True, and new lanes are opened, when it stays so and is no cut."""
+        now = self._loop.now
+        if self.small or now - max((one.heard for one in self.lanes.values()), default=lane.heard) > ALIVE_S:
+            return False
+        if now - self._doubted > DOUBT_S:
+            self._doubted = now
+        if now - self._doubted < SURE_S:
+            return False
+        self.use_small()
+        return True
+
+    def use_small(self) -> None:
+        """Opens new lanes, which send packets of 1280 bytes at most."""
+        self.small = True
+        self.redial()
 
     def recovered(self) -> None:
         """The old lanes answer again."""
@@ -138,7 +163,7 @@ class PathLanes:
         endpoint = self.config.dial[self._next % len(self.config.dial)]
         remote = f"{endpoint.host} {endpoint.port}"
         try:
-            sock = _connecting(self.config, endpoint.host, endpoint.port)
+            sock = _connecting(self.config, endpoint.host, endpoint.port, small=self.small)
         except OSError as error:
             self.reason = f"{error.strerror or error}: {remote}"
             self._not_reached(error.errno == errno.ECONNREFUSED)
@@ -159,13 +184,15 @@ class PathLanes:
             self._delay[role] = FIRST_RETRY_S
 
 
-def _connecting(config: PathConfig, host: str, port: int) -> socket.socket:
+def _connecting(config: PathConfig, host: str, port: int, *, small: bool) -> socket.socket:
     """A socket on its way to an endpoint; OSError where that fails at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         with contextlib.suppress(OSError):  # not every kernel has it, or lets us
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
+        if small:
+            send_small(sock)
         if config.interface is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, config.interface.encode() + b"\0")
         if config.source is not None:
