@@ -141,9 +141,10 @@ class Cache:
             log.ring.prepare(log.head, length)
 
     def room(self) -> int:
-        """Bytes that may be encoded and stored now without running more than G past the last acknowledgement.
+        """Bytes that may be encoded now without running more than G past the last acknowledgement.
 
-        More may be encoded; it is then sent but not stored.
+        More may be encoded; it is then sent but not stored. A disk that answers is waited for as well; while it does
+        not, there is room, and nothing is stored once the lease is used up.
         """
         return self._encoder.room()
 

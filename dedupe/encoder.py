@@ -86,7 +86,8 @@ class Encoder:
 
     def room(self) -> int:
         mine = self._mine
-        return max(0, min(mine.gap - (mine.head - self._acknowledged), mine.leased - mine.head))
+        free = max(0, mine.gap - (mine.head - self._acknowledged))
+        return min(free, max(0, mine.leased - mine.head)) if mine.leasing else free
 
     def acknowledge(self, block: Block) -> None:
         if block.session == self.session:
@@ -107,7 +108,8 @@ class Encoder:
             self._drop(self._rejected.popleft())
         if window is not None:
             window.settle(self.session)
-        store = store and LEAST_LOGGED <= length <= self.room()
+        mine = self._mine
+        store = store and LEAST_LOGGED <= length <= min(self.room(), mine.leased - mine.head)
         try:
             return self._encode(raw, effort, window, store, not literal)
         except BaseException:

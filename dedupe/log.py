@@ -32,7 +32,8 @@ class Log:
         self.valid: Ranges = ()
         self.overwritten = 0
         self.disturbed = 0
-        self.leased = LARGEST_OFFSET  # a writer uses offsets below this one only
+        self.leased = LARGEST_OFFSET  # a writer uses offsets below this one only,
+        self.leasing = True  # and may wait for more of them
         self._own_span, self._own_gap = span, gap
         self.ring: Ring = MemoryRing(span + gap) if ring is None else ring
 

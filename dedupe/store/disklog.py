@@ -62,6 +62,15 @@ class DiskLog(KeptLog):
 
         quiesce returns when every encode and decode that was running has ended. OSError: try again later.
         """
+        try:
+            more = self._save(budget, quiesce)
+        except OSError:
+            self.leasing = False
+            raise
+        self.leasing = self._aside is None
+        return more
+
+    def _save(self, budget: int, quiesce: Quiesce) -> bool:
         self._look_for_faults(quiesce)
         self._follow_epoch()
         if self._lease is not None and self._lease.adapt(self.leased - self.head):
@@ -207,7 +216,7 @@ class DiskLog(KeptLog):
                 continue
             if pieces:
                 fresh.saved = max(fresh.saved, pieces[-1][1])
-            if complete:
+            if complete and self._aside is None:
                 self._disk.retire(fresh)
                 retired.append(fresh.place)
         return retired

@@ -113,6 +113,7 @@ class KeptLog(Log):
             for start, end in memory:
                 held, valid = drop(held, start, end), drop(valid, start, end)
             self._aside = Aside(held, valid)
+            self.leasing = False
 
     def bring_back(self) -> None:
         """The disk answers: what was set aside and is still there counts again. Any thread."""

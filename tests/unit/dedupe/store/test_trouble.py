@@ -9,8 +9,9 @@ import threading
 import pytest
 
 from dedupe import BadBlock, Effort
+from dedupe.store.files import File
 from tests.unit.dedupe.corpus import NOISE
-from tests.unit.dedupe.store.boxes import ALL, PIECES, Box, exchange, kinds, restart
+from tests.unit.dedupe.store.boxes import ALL, CAPACITY, PIECES, Box, exchange, kinds, restart
 
 
 def test_writing_fails_and_works_again(boxes: tuple[Box, Box]) -> None:
@@ -49,7 +50,49 @@ def test_a_dead_disk_ends_the_lease_but_not_the_traffic(boxes: tuple[Box, Box]) 
         receiver.cache.sync()
         stored += block.logged
     assert 0 < stored <= sender.cache._mine.leased
-    assert sender.cache.room() < len(NOISE)
+    assert block.logged == 0
+    assert sender.cache.room() == CAPACITY  # nobody waits for a lease that does not come
+    sender.files.failing = None
+    sender.cache.sync()
+    assert sender.cache.encode(raw, effort=Effort.RAW, literal=True).logged == len(raw)
+
+
+def test_a_lease_is_waited_for_while_the_disk_answers(boxes: tuple[Box, Box]) -> None:
+    cache = boxes[0].cache
+    raw = NOISE[:10_000]
+    while cache.room() >= len(raw):
+        cache.acknowledge(cache.encode(raw, effort=Effort.RAW, literal=True))
+    assert cache.wants_sync
+    cache.set_aside()
+    assert cache.room() == CAPACITY
+    cache.bring_back()
+    cache.sync()
+    cache.sync()
+    assert len(raw) < cache.room() < CAPACITY
+
+
+def test_what_is_saved_while_the_disk_is_set_aside_stays_in_memory(
+    boxes: tuple[Box, Box], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was being saved when the disk began to hang; now it is no reason to read from it."""
+    sender, _ = boxes
+    log = sender.cache._mine
+    disk = log._disk  # type: ignore[attr-defined]
+    raw = NOISE[50_000::-1]
+    sender.cache.acknowledge(sender.cache.encode(raw, effort=Effort.RAW))
+    sync = File.sync
+
+    def hang(file: File) -> None:
+        if file is disk.file:
+            sender.cache.set_aside()
+        sync(file)
+
+    monkeypatch.setattr(File, "sync", hang)
+    sender.cache.sync()
+    in_memory = {fresh.segment for fresh in disk.tail}
+    for start, end in log.held:
+        assert {start >> disk.bits, end - 1 >> disk.bits} <= in_memory
+    assert log.held
 
 
 def test_unreadable_pages_cost_a_block_twice(boxes: tuple[Box, Box]) -> None:
