@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include "kernel.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -24,6 +25,7 @@ static struct {
 static uint32_t used; /* regions that have ever been taken */
 static uintptr_t page_mask;
 static struct sigaction before;
+static pthread_mutex_t changing = PTHREAD_MUTEX_INITIALIZER; /* who adds and removes; the handler waits for nobody */
 
 static int replace(uintptr_t address)
 {
@@ -52,16 +54,20 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
         sigaction(SIGBUS, &before, NULL); /* the instruction runs again and meets that one */
 }
 
-int bl_guard_add(const void *start, size_t length, uint64_t *fault)
+static int install(void)
 {
-    if (!page_mask) {
-        struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-        page_mask = ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
-        if (sigemptyset(&action.sa_mask) || sigaction(SIGBUS, &action, &before)) {
-            page_mask = 0;
-            return BL_RESERVED;
-        }
-    }
+    struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+
+    if (page_mask)
+        return BL_OK;
+    if (sigemptyset(&action.sa_mask) || sigaction(SIGBUS, &action, &before))
+        return BL_RESERVED;
+    page_mask = ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
+    return BL_OK;
+}
+
+static int add(const void *start, size_t length, uint64_t *fault)
+{
     for (uint32_t i = 0; i < REGIONS; i++)
         if (!region[i].start) {
             region[i].length = length;
@@ -74,9 +80,23 @@ int bl_guard_add(const void *start, size_t length, uint64_t *fault)
     return BL_LENGTH;
 }
 
+int bl_guard_add(const void *start, size_t length, uint64_t *fault)
+{
+    int status;
+
+    pthread_mutex_lock(&changing);
+    status = install();
+    if (status == BL_OK)
+        status = add(start, length, fault);
+    pthread_mutex_unlock(&changing);
+    return status;
+}
+
 void bl_guard_remove(const void *start)
 {
+    pthread_mutex_lock(&changing);
     for (uint32_t i = 0; i < used; i++)
         if (region[i].start == (uintptr_t)start)
             __atomic_store_n(&region[i].start, 0, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&changing);
 }

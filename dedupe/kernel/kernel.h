@@ -126,8 +126,8 @@ void bl_index_range(bl_index *index, uint32_t log_id, uint64_t offset, const uin
 void bl_index_take(bl_index *index, const bl_index *from);
 void bl_log_read(const bl_log *log, uint64_t offset, uint8_t *out, size_t length);
 /* Pages of [start, start + length) that cannot be read become zeros instead of a SIGBUS. fault has room for
- * 1 + BL_FAULTS numbers: how many pages failed, and where (bytes from start; a ring, so the newest of them). Add and
- * remove from one thread at a time; remove before unmapping. BL_LENGTH when too many regions are guarded. */
+ * 1 + BL_FAULTS numbers: how many pages failed, and where (bytes from start; a ring, so the newest of them). Any
+ * thread may add and remove; remove before unmapping. BL_LENGTH when too many regions are guarded. */
 int bl_guard_add(const void *start, size_t length, uint64_t *fault);
 void bl_guard_remove(const void *start);
 uint32_t bl_incompressible(const uint8_t *data, size_t length);

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,3 +83,30 @@ other[0]
 def test_any_other_bus_error_kills_as_ever(file: int, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FOREIGN, tmp_path / "ring"], check=False)
     assert done.returncode == -signal.SIGBUS
+
+
+def test_threads_that_open_files_at_a_time_guard_all_of_them() -> None:
+    """As caches do whose disk answers again after all of them have waited for it."""
+    faults = ffi.new("uint64_t[]", 1 + lib.BL_FAULTS)
+    places = ffi.new("uint8_t[]", 8192)
+    added: list[int] = []
+
+    def fill(first: int, last: int) -> None:
+        for number in range(first, last):
+            if lib.bl_guard_add(places + number, 1, faults) != lib.BL_OK:
+                return
+            added.append(number)
+
+    free = []
+    for threads in (1, *[4] * 8):
+        running = [threading.Thread(target=fill, args=(k * 1000, k * 1000 + 1000)) for k in range(threads)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join()
+        fill(4000, 8192)
+        free.append(len(added))
+        for number in added:
+            lib.bl_guard_remove(places + number)
+        added.clear()
+    assert set(free) == {free[0]}
