@@ -5,19 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dedupe import offer as offers
-from dedupe._kernel import ffi, lib
 from dedupe.block import Block, Buffer
 from dedupe.decoder import Decoder
 from dedupe.encoder import Encoder
 from dedupe.errors import OfferError
 from dedupe.index import Index, usual_index
+from dedupe.indexing import Indexing
 from dedupe.literals import Effort
 from dedupe.log import Log
 from dedupe.offer import Offer, agree, pack, parse
-from dedupe.ranges import total, within
-from dedupe.reading import Reading
+from dedupe.ranges import total
 from dedupe.store.finding import Finding
-from dedupe.store.ledger import Role
 from dedupe.store.store import Store
 from dedupe.window import DecodeWindow, EncodeWindow
 
@@ -25,7 +23,6 @@ LEAST_CAPACITY = 4096
 LARGEST_CAPACITY = 1 << 39
 SYNC_STEP = 1 << 23
 RECOVERY_STEP = 1 << 21  # short, so that a disk that hangs is told from one that is read much
-TAKEN = 4  # an index so many times larger is filled from the logs, not from the one before
 
 
 def usual_gap(capacity: int) -> int:
@@ -87,11 +84,9 @@ class Cache:
         else:
             self._mine, self._theirs = store.written, store.received
         self._kept = self._theirs
-        self._index = Index(index)
-        self._resting = index == 0
-        self._again = Reading()
-        self._encoder = Encoder(self._mine, self._theirs, self._index)
-        self._decoder = Decoder(self._theirs, self._mine, self._index)
+        self._indexing = Indexing((self._mine, self._theirs), index, self._use)
+        self._encoder = Encoder(self._mine, self._theirs, self._indexing.index)
+        self._decoder = Decoder(self._theirs, self._mine, self._indexing.index)
         self._encoding, self._decoding = threading.Lock(), threading.Lock()
         self._ready = False
 
@@ -124,6 +119,7 @@ class Cache:
             copy.agree(received)
             if copy is not self._theirs:
                 self._theirs = copy
+                self._indexing.logs = (self._mine, copy)
                 self._encoder.copy_to(copy)
                 self._decoder.copy_to(copy)
             self._encoder.begin()
@@ -136,7 +132,7 @@ class Cache:
         First use of a page costs several times what writing it does: call this from a thread with time to spare.
         Any thread, any time.
         """
-        self._index.prepare()
+        self._indexing.index.prepare()
         for log in (self._mine, self._theirs):
             log.ring.prepare(log.head, length)
 
@@ -202,7 +198,7 @@ class Cache:
         traffic, and traffic never for it. Call it about once a second, and again while it says True or wants_sync.
         """
         more = self._store is not None and self._store.sync(budget, self._quiesce)
-        return (not self._resting and self._read_back(min(budget, RECOVERY_STEP))) or more
+        return (not self._indexing.resting and self._read_back(min(budget, RECOVERY_STEP))) or more
 
     def resize(self, index: int, *, faulted: bool = True) -> None:
         """Bytes of memory for the anchor index from now on; traffic does not wait for more than a block.
@@ -210,25 +206,15 @@ class Cache:
         faulted: fault it in first, which takes a second or so for a gigabyte; else the first use of each page does.
 
         A smaller index keeps the anchors with the best claim, a larger one has room for those to come. 0 gives all of
-        it back; the next call with more has sync read the logs once more, the newest bytes first. For a moment, the
-        index takes the memory of both sizes.
+        it back; the next call with more has sync read the logs once more, the newest bytes first. One that is far
+        larger is used when sync has filled it; for so long, the index takes the memory of both sizes.
         """
-        before, fresh = self._index, Index(index)
-        heads = (self._mine.head, self._theirs.head)
-        whole = self._resting or fresh.size > TAKEN * before.size
-        if index and faulted:
-            fresh.prepare()
-        if index and not whole:
-            fresh.take(before)
+        self._indexing.resize(index, faulted=faulted)
+
+    def _use(self, index: Index) -> None:
         with self._encoding, self._decoding:
-            self._index = fresh
-            self._encoder.use(fresh)
-            self._decoder.use(fresh)
-        self._resting = index == 0
-        for role, log, head in zip(Role, (self._mine, self._theirs), heads, strict=True):
-            # What came meanwhile went into the old one.
-            start = log.verified_from if whole else head
-            self._again.want(role, within(log.held, start, log.head))
+            self._encoder.use(index)
+            self._decoder.use(index)
 
     def set_aside(self) -> None:
         """The disk does not answer: go on with what is in memory. Any thread; blocks that are being coded end first."""
@@ -251,7 +237,7 @@ class Cache:
     @property
     def unread(self) -> int:
         """Bytes of both logs that are still to be read back for the index. Any thread."""
-        return self._again.left + (0 if self._store is None else self._store.unverified)
+        return self._indexing.left + (0 if self._store is None else self._store.unverified)
 
     def findings(self) -> list[Finding]:
         """What has happened to the cache since the last call that a person should hear of."""
@@ -260,7 +246,7 @@ class Cache:
     def recover(self, seconds: float, clock: Callable[[], float]) -> bool:
         """Read back what an earlier process left, newest first, for about so long. True if there is more."""
         end = clock() + seconds
-        while not self._resting:
+        while not self._indexing.resting:
             if clock() >= end:
                 return True
             if not self._read_back(RECOVERY_STEP):
@@ -269,26 +255,9 @@ class Cache:
 
     def _read_back(self, budget: int) -> bool:
         """About `budget` bytes. True if there is more."""
-        part = self._again.next(budget)
-        if part is not None:
-            self._learn_again(*part)
+        if self._indexing.read_back(budget):
             return True
-        return self._store is not None and self._store.verify(budget, self._learn)
-
-    def _learn(self, role: Role, offset: int, data: bytes) -> None:
-        if self._resting:
-            return  # resize has it read once more
-        raw = ffi.from_buffer("uint8_t[]", data)
-        lib.bl_index_range(self._index.kernel, role, offset, raw, len(data))
-
-    def _learn_again(self, role: int, start: int, end: int) -> None:
-        log = (self._mine, self._theirs)[role]
-        for low, high in within(log.held, start, end):
-            raw = ffi.new("uint8_t[]", high - low)
-            lib.bl_log_read(
-                log.ring.kernel, low, raw, high - low
-            )  # if it is written over meanwhile: only hints
-            lib.bl_index_range(self._index.kernel, role, low, raw, high - low)
+        return self._store is not None and self._store.verify(budget, self._indexing.learn)
 
     def _quiesce(self) -> None:
         with self._encoding:
@@ -316,7 +285,7 @@ class Cache:
             written_log=total(self._mine.valid),
             received_log=total(self._theirs.valid),
             log_capacity=self._mine.ring.size + self._theirs.ring.size,
-            index=self._index.size,
+            index=self._indexing.index.size,
         )
 
     def _check_ready(self) -> None:

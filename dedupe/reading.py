@@ -13,6 +13,10 @@ class Reading:
         """Exactly these, whatever was wanted of the log before."""
         self._left[log] = list(ranges)
 
+    def add(self, log: int, ranges: Ranges) -> None:
+        """These as well; they are newer than all that is wanted of the log."""
+        self._left.setdefault(log, []).extend(ranges)
+
     @property
     def left(self) -> int:
         """Bytes."""

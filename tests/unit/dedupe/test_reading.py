@@ -33,7 +33,8 @@ def test_everything_once(
     left: tuple[tuple[int, int], ...], right: tuple[tuple[int, int], ...], most: int
 ) -> None:
     reading = Reading()
-    reading.want(0, left)
+    reading.want(0, left[:1])
+    reading.add(0, left[1:])
     reading.want(1, right)
     seen: list[tuple[int, int]] = []
     while (part := reading.next(most)) is not None:

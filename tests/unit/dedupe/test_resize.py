@@ -68,6 +68,42 @@ def test_the_newest_comes_first(caches: tuple[Cache, Cache]) -> None:
         assert receiver.decode(block.wire, limit=1 << 20)
 
 
+def test_what_is_still_to_be_read_is_not_forgotten(caches: tuple[Cache, Cache]) -> None:
+    """The share of the box's memory changes again before the logs have been read."""
+    sender, receiver = caches
+    sender.resize(0)
+    for size in (SIZE, SIZE // 2):
+        sender.resize(size)
+    while sender.sync(50_000):
+        pass
+    assert copied(sender, receiver) == 1
+
+
+def test_a_far_larger_index_is_used_when_it_is_filled(caches: tuple[Cache, Cache]) -> None:
+    sender, receiver = caches
+    fresh = NOISE[::-1][:20_000]
+    sender.resize(1 << 16)
+    sender.resize(1 << 20)
+    sizes = []
+    while True:
+        assert copied(sender, receiver) == 1
+        sizes.append(sender.stats().index)
+        if len(sizes) == 2:
+            block = sender.encode(fresh, effort=Effort.RAW)
+            assert receiver.decode(block.wire, limit=1 << 20) == fresh
+            sender.acknowledge(block)
+        if not sender.sync(30_000):
+            break
+    assert sizes[:3] == [1 << 16] * 3
+    assert sender.stats().index == 1 << 20
+    assert sender.encode(fresh, effort=Effort.RAW, store=False).copied == len(fresh)
+    sender.resize(1 << 16)
+    sender.resize(1 << 20)
+    sender.resize(0)  # none of the three is in use, then
+    assert not sender.sync()
+    assert sender.stats().index == 1 << 16
+
+
 def test_beside_traffic(caches: tuple[Cache, Cache]) -> None:
     """Sizes change under two threads that encode and decode; every byte arrives."""
     sender, receiver = caches
