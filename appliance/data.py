@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import errno
 import gc
 import os
-import resource
 import secrets
 import signal
 import socket
@@ -40,6 +38,7 @@ from appliance.events import Event, Severity
 from appliance.flows import policy, reasons
 from appliance.flows.buffers import Buffers
 from appliance.flows.flow import Flow
+from appliance.gate import Gate
 from appliance.intercept import Accepted, BoxSpec, Interception, NftError, PeerSpec, dial
 from appliance.intercept.stale import StaleTuples
 from appliance.lanes.frames import VERSION, Address, Site
@@ -58,7 +57,6 @@ from appliance.trust import Trust
 
 HEARTBEAT_S = 0.15  # of the interception table: it lets new flows pass when four are missing
 TABLE_CHECK_S = 2.0
-SPARE_DESCRIPTORS = 256  # for everything that is no flow
 WINDOWS_PART = 4  # of limits.memory that compression windows may take besides
 SWITCH_S = 0.0005  # a thread that holds the GIL delays the loop by at most this
 
@@ -79,9 +77,6 @@ class DataPlane:
         self._teller = Teller(self._publish, self.loop.clock)
         directory = Path(config.box.state_dir) / "cache"
         self._caches = Caches(self.loop, directory, str(config.box.id), self.emit, self._restore_cache)
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        self._most = max(1, hard - SPARE_DESCRIPTORS)  # flows that descriptors allow
         self._bypass = Bypass.load(Path(config.box.state_dir))
         self._trust = Trust.load(Path(config.box.state_dir))
         self._rotation = Rotation(Path(config.box.key), lambda peer: self._trust.keys(peer.config), self.emit)
@@ -94,11 +89,12 @@ class DataPlane:
         self._checked = 0.0
         self._interception = Interception(box_spec(config, self._bypass), HEARTBEAT_S)
         self._doors = Doors(self.loop, self._interception, self._spec, self._take, self.emit)
+        self._gate = Gate(self.loop, self.buffers, config.limits, self._peers, self._doors.update, self.emit)
         self._stale: StaleTuples | None = None
         self._reception: Reception | None = None
         self._rpc: RpcServer | None = None
         self._feed = Feed(self.loop, self.emit)
-        self._stopping = False
+        self._draining = self._stopping = False
 
     # What the peers share (peer.Box).
 
@@ -123,12 +119,11 @@ class DataPlane:
     def limits(self) -> Limits:
         return self.config.limits
 
-    @property
-    def full(self) -> bool:
-        """As many flows are open, over all peers, as the configuration allows."""
-        return sum(len(peer.flows) for peer in self._peers.values()) >= min(
-            self.config.limits.flows, self._most
-        )
+    def admits(self) -> bool:
+        return self._gate.admits()
+
+    def full(self, peer: str) -> int:
+        return self._gate.full(peer) or 0
 
     def number(self, peer: str) -> int:
         """Its place in the configuration, from 1, by which control's rules know it too."""
@@ -213,6 +208,7 @@ class DataPlane:
         self._caches.configure(self.config)
         for peer in self.config.peers:
             self._add_peer(str(peer.id))
+        self._gate.configure(self.config.limits)
         self._caches.ready()
         self._pin()
         self._beat()
@@ -222,9 +218,18 @@ class DataPlane:
     def run(self) -> None:
         self.loop.run()
 
+    def drain(self) -> None:
+        """Stops when no flow is open any more, or after `limits.drain`."""
+        if not self._draining:
+            self._draining = True
+            self._notifier.stopping()
+            self._gate.drain(float(self.config.limits.drain), self._notifier.extend, self.stop)
+
     def stop(self) -> None:
         """Closes the doors first, so that new flows pass while the open ones are being reset."""
-        self._stopping = True
+        if self._stopping:
+            return
+        self._draining = self._stopping = True
         self._notifier.stopping()
         self._doors.close()
         self._interception.close()
@@ -310,16 +315,17 @@ class DataPlane:
             return spec
         return dataclasses.replace(
             spec,
+            full=self._gate.passing(peer),
             down_reason=reasons.of_peer(peer.attachment.state),
             site=peer.extent.networks,
             elsewhere=peer.extent.elsewhere,
         )
 
-    def _take(self, peer: str, flow: Accepted) -> None:
-        """A flow that has come through a peer's door."""
+    def _take(self, peer: str, flow: Accepted) -> bool:
+        """A flow that has come through a peer's door; False if there is no room for it."""
+        if not self._gate.admits():
+            return False
         try:
-            if self.full:
-                raise OSError(errno.EMFILE, "as many flows are open as the limits allow")
             rule = self._policies[peer].match(flow.server)
             self._peers[peer].accept(flow.sock, flow.client, flow.server, rule)
         except OSError as error:
@@ -327,6 +333,7 @@ class DataPlane:
             flow.sock.close()
         else:
             self.flows_accepted += 1
+        return True
 
     def _stale_tuples(self, _events: int) -> None:
         assert self._stale is not None
@@ -382,6 +389,7 @@ class DataPlane:
             "heartbeat_age_s": self.loop.clock() - self._beaten,
             "flows_intercepted": self.flows_accepted,
             "bypass": self._bypass.describe(),
+            "limits": self._gate.describe(),
             "totals": totals,
             "peers": peers,
         }
@@ -393,7 +401,11 @@ class DataPlane:
         description = describe(peer)
         described = description["since"]
         description["since"] = time.time() - (self.loop.clock() - described)
-        if self._bypass.covers(peer.id) and description["state"] == "up":
+        passing = self._gate.passing(peer)
+        if passing is not None and description["state"] == "up":
+            description["state"] = "draining" if passing == reasons.DRAINING else "full"
+            description["reason"] = f"new flows pass through: {reasons.reason(passing).cause}"
+        if self._bypass.covers(peer.id) and description["state"] in ("up", "full"):
             description["state"], description["reason"] = "bypassed", "switched off by an administrator"
         return description
 
@@ -438,6 +450,7 @@ class DataPlane:
             peer.attachment.heartbeat = self.heartbeat
         self.buffers.limit = int(config.limits.memory)
         dedupe.allow_windows(int(config.limits.memory) // WINDOWS_PART)
+        self._gate.configure(config.limits)
         self._doors.update_now()
         return {"changed": change.describe()}
 
@@ -504,7 +517,10 @@ def _endpoints(config: Config) -> tuple[Address, ...]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """`branchline-data CONFIG`; exits 2 on a configuration error, 1 when something cannot be had."""
+    """`branchline-data CONFIG`; SIGTERM drains and stops it, SIGINT stops it at once.
+
+    Exits 2 on a configuration error, 1 when something cannot be had.
+    """
     arguments = sys.argv[1:] if argv is None else argv
     sys.setswitchinterval(SWITCH_S)
     go_first()
@@ -517,8 +533,8 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError, NftError, ssl.SSLError) as error:
         print(f"branchline-data: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: plane.loop.call_threadsafe(plane.stop))
+    signal.signal(signal.SIGTERM, lambda _number, _frame: plane.loop.call_threadsafe(plane.drain))
+    signal.signal(signal.SIGINT, lambda _number, _frame: plane.loop.call_threadsafe(plane.stop))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # control reads the file and tells
     try:
         plane.start()

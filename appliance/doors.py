@@ -6,6 +6,7 @@ A door is a listener. Without one the kernel lets the peer's new flows pass, for
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -14,20 +15,23 @@ from appliance.flows import reasons
 from appliance.intercept import Accepted, BoxSpec, Interception, Listener, NftError
 from appliance.loop import READ, Loop
 
-SHORT_S = 1.0  # after which a listener that had no descriptor or memory is tried again
+SHORT_S = 1.0  # after which a door that had no room is tried again, or rules that the kernel refused
+MOST_TOLD = 10  # of the time, the tenth in which the kernel is told: on a large hub it takes a while
+NO_MEMORY = {errno.ENOBUFS, errno.ENOMEM}
 
 Emit = Callable[[str, Severity, str, str, dict[str, Any]], None]
 
 
 class Doors:
-    """`spec` gives the rules with all doors closed; `take` is called with a peer's id for each flow that comes in."""
+    """`spec` gives the rules with all doors closed; `take` is called with a peer's id for each flow that comes in,
+    and says whether there was room for it."""
 
     def __init__(
         self,
         loop: Loop,
         interception: Interception,
         spec: Callable[[], BoxSpec],
-        take: Callable[[str, Accepted], None],
+        take: Callable[[str, Accepted], bool],
         emit: Emit,
     ) -> None:
         self._loop = loop
@@ -37,8 +41,11 @@ class Doors:
         self._emit = emit
         self._wanted: set[str] = set()
         self._listeners: dict[str, Listener] = {}
-        self._short: set[str] = set()  # peers whose flows pass because descriptors or memory ran out
+        self._short: dict[
+            str, int
+        ] = {}  # peers whose flows pass because something ran out, and the reason for it
         self._updating = False
+        self._rested = 0.0  # when the kernel may be told again
         self._closed = False
 
     def want(self, peer: str, *, opened: bool) -> None:
@@ -57,9 +64,14 @@ class Doors:
             self._unlisten(peer)
 
     def update(self) -> None:
-        """Tells the kernel, at the end of this round, which peers have a door and why the others have none."""
-        if not self._updating:
-            self._updating = True
+        """Tells the kernel, at the end of this round or soon, which peers have a door and why the others have none."""
+        if self._updating:
+            return
+        self._updating = True
+        wait = self._rested - self._loop.clock()
+        if wait > 0:
+            self._loop.call_later(wait, self.update_now)
+        else:
             self._loop.at_end(self.update_now)
 
     def update_now(self) -> None:
@@ -73,15 +85,19 @@ class Doors:
             if listener is not None:
                 peer = dataclasses.replace(peer, port4=listener.port4, port6=listener.port6)
             elif peer.id in self._short:
-                peer = dataclasses.replace(peer, down_reason=reasons.FLOW_LIMIT)
+                peer = dataclasses.replace(peer, down_reason=self._short[peer.id])
             peers.append(peer)
+        began = self._loop.clock()
         try:
             self._interception.update(dataclasses.replace(spec, peers=tuple(peers)))
         except NftError as error:
             self._emit("intercept.failed", "error", "kernel", f"the kernel refused the rules: {error}", {})
+            self._loop.call_later(SHORT_S, self.update)
+        now = self._loop.clock()
+        self._rested = now + MOST_TOLD * (now - began)
 
     def _follow(self, peer: str) -> None:
-        wanted = peer in self._wanted and not self._closed
+        wanted = peer in self._wanted and peer not in self._short and not self._closed
         if wanted != (peer in self._listeners):
             if wanted:
                 self._listen(peer)
@@ -111,18 +127,28 @@ class Doors:
         try:
             waiting = listener.accept()
         except OSError as error:
-            # Out of descriptors or memory: what waits is reset, new flows pass, and in a while we try again.
-            self._unlisten(peer)
-            self._short.add(peer)
-            self.update()
-            self._loop.call_later(SHORT_S, lambda: self._try_again(peer))
-            text = f"flows to {peer} pass through for {SHORT_S:.0f} s: {error.strerror}"
-            self._emit("intercept.failed", "error", peer, text, {})
+            reason = reasons.MEMORY_LIMIT if error.errno in NO_MEMORY else reasons.FLOW_LIMIT
+            self._shut(peer, reason, error.strerror or str(error))
             return
-        for accepted in waiting:
-            self._take(peer, accepted)
+        for at, accepted in enumerate(waiting):
+            if not self._take(peer, accepted):
+                for other in waiting[at:]:
+                    other.sock.close()
+                self._shut(peer, reasons.FLOW_LIMIT, "no more flows can be open")
+                return
+
+    def _shut(self, peer: str, reason: int, why: str) -> None:
+        """No room at all: what waits at the door is reset, new flows pass, and in a while we try again."""
+        self._unlisten(peer)
+        self._short[peer] = reason
+        self.update()
+        self._loop.call_later(SHORT_S, lambda: self._try_again(peer))
+        text = (
+            f"flows to {peer} pass through for {SHORT_S:.0f} s, and those that came in last are reset: {why}"
+        )
+        self._emit("intercept.failed", "error", peer, text, {})
 
     def _try_again(self, peer: str) -> None:
-        self._short.discard(peer)
+        self._short.pop(peer, None)
         self._follow(peer)
         self.update()

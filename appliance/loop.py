@@ -50,6 +50,8 @@ class Loop:
         self.since = (
             self.now
         )  # what this round brings has come no earlier, it may have waited for the last round
+        self.rounds = 0
+        self.slept = 0.0  # seconds of all rounds in which it waited for something to do
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callback] = {}
         self._fresh: set[int] = set()  # registered in this round: an event fetched before is somebody else's
@@ -108,6 +110,8 @@ class Loop:
         before = self.clock()
         events = self._epoll.poll(timeout, 256)
         polled, self.now = self.now, self.clock()
+        self.rounds += 1
+        self.slept += self.now - before
         self.since = self.now if self.now - before > SLEPT_S else polled
         callbacks, fresh = self._callbacks, self._fresh
         fresh.clear()

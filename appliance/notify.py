@@ -6,6 +6,8 @@ import os
 import socket
 from collections.abc import Mapping
 
+EXTEND_S = 5.0  # of grace for a stop, each time that it is asked for
+
 
 class Notifier:
     """Says READY=1 and so on to the socket in NOTIFY_SOCKET; does nothing where there is none.
@@ -37,6 +39,10 @@ class Notifier:
     def stopping(self) -> bool:
         """The daemon has begun to stop in good order."""
         return self._send("STOPPING=1")
+
+    def extend(self) -> bool:
+        """The stop goes on, and takes a few seconds more: to be said again and again."""
+        return self._send(f"EXTEND_TIMEOUT_USEC={int(EXTEND_S * 1e6)}")
 
     def status(self, text: str) -> bool:
         """One line for a person."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import math
 import ssl
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -24,7 +25,17 @@ from appliance.flows.stream import FIRST_CREDIT
 from appliance.lanes import frames
 from appliance.lanes.attachment import Attachment
 from appliance.lanes.bulk import BulkReceiver, BulkSender
-from appliance.lanes.frames import FIN, SITE_FEATURE, Address, Hello, Kind, Open, ProtocolError, Site
+from appliance.lanes.frames import (
+    FIN,
+    FULL_FEATURE,
+    SITE_FEATURE,
+    Address,
+    Hello,
+    Kind,
+    Open,
+    ProtocolError,
+    Site,
+)
 from appliance.lanes.link import Link, Role
 from appliance.lanes.session import Receiver, Sender
 from appliance.lanes.sounding import FEATURE, Sounding
@@ -54,6 +65,8 @@ MOST_HELD = 4 * EXPRESS_HELD  # only a peer that takes messages and acknowledges
 MOST_BAD_BLOCKS = (
     256  # in a row; a log that differs is refused block by block until the NAKs have told the peer
 )
+TELL_AGAIN_S = 1.0  # a peer that opens streams all the same has not heard it
+NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 REST_S = 10.0  # without a flow, after which a peer gives back what only flows need
 MOST_DOMAINS = 8  # cache domains that one peer may use
 
@@ -77,8 +90,9 @@ class Box(Protocol):
     @property
     def limits(self) -> Limits: ...
 
-    @property
-    def full(self) -> bool: ...
+    def admits(self) -> bool: ...
+
+    def full(self, peer: str) -> int: ...
 
     def number(self, peer: str) -> int: ...
 
@@ -124,6 +138,8 @@ class Peer:
         self._caches: dict[int, dedupe.Cache] = {}
         self._site = Site()  # what is announced
         self._home = Extent(())
+        self.full = 0  # why the peer takes no new flows: a number of `reasons`, 0 if it does
+        self._told_full = (0, -math.inf)  # what it was told of this box, and when
         self.said: Site | None = None  # the peer's announcement,
         self._refused: list[str] = []  # what of it was not granted,
         self.extent = Extent(())  # and its site, which is the rest
@@ -352,6 +368,7 @@ class Peer:
         """A new association: whatever there was before is over."""
         self.end("a new association has begun")
         self._credit = max(0, min(hello.credit, FIRST_CREDIT))
+        self.full = 0
         self._agreed = frozenset(domain for domain in self._caches if str(domain) in hello.offers)
         for domain in self._agreed:
             try:
@@ -369,7 +386,7 @@ class Peer:
     def resume(self, role: Role, received: int) -> list[bytes]:
         sender = self._express if role is Role.EXPRESS else self._bulk.session
         # The last acknowledgement may have been lost with its lane.
-        return [*sender.resume(received), frames.ack(self._received[role].announce())]
+        return [*self._fullness(role), *sender.resume(received), frames.ack(self._received[role].announce())]
 
     def little(self, role: Role) -> tuple[int, list[bytes]] | None:
         """The number of the first frame that is not acknowledged, and all from there on, if they are not many bytes."""
@@ -377,7 +394,31 @@ class Peer:
         if sender.held_bytes > LITTLE:
             return None
         received = self._received[role]
-        return sender.acknowledged, [*sender.resume(sender.acknowledged), frames.ack(received.announce())]
+        return sender.acknowledged, [
+            *self._fullness(role),
+            *sender.resume(sender.acknowledged),
+            frames.ack(received.announce()),
+        ]
+
+    def _fullness(self, role: Role) -> list[bytes]:
+        """What is no frame of a session, and may have been lost with a lane."""
+        hello = self.attachment.hello
+        if role is not Role.EXPRESS or hello is None or FULL_FEATURE not in hello.features:
+            return []
+        self._told_full = (self.box.full(self.id), self.loop.now)
+        return [frames.full(self._told_full[0])]
+
+    def tell_full(self) -> None:
+        """Tells the peer whether flows are taken here, if it does not know."""
+        if self.box.full(self.id) != self._told_full[0]:
+            for frame in self._fullness(Role.EXPRESS):
+                self.attachment.send(Role.EXPRESS, frame)
+
+    def filled(self, reason: int) -> None:
+        """The peer takes no new flows from now on, or takes them again."""
+        if reason != self.full:
+            self.full = reason
+            self.box.peer_changed(self)
 
     def end(self, reason: str) -> None:
         self.worker.drain()  # a block in the codec's hands belongs to the old logs
@@ -512,13 +553,17 @@ class Peer:
             )
             self._send(frames.failed(stream, errno.EACCES))
             return
-        if self.box.full:
+        if not self.box.admits():
             self._send(frames.failed(stream, errno.EAGAIN))
             return
+        if self._told_full[0] and self.loop.now - self._told_full[1] > TELL_AGAIN_S:
+            for frame in self._fullness(Role.EXPRESS):
+                self.attachment.send(Role.EXPRESS, frame)
         try:
             sock = self.box.dial(message.client, message.server, self.config.source)
         except OSError as error:
-            self._send(frames.failed(stream, error.errno or errno.EIO))
+            number = errno.EAGAIN if error.errno in NO_ROOM else error.errno or errno.EIO
+            self._send(frames.failed(stream, number))
             return
         flow = Flow(
             self,
@@ -553,8 +598,10 @@ class Peer:
         flow = self.flows.get(stream)
         if flow is None:
             return
-        # First the set that lets the retry through, then the RST that causes the retry.
-        self.box.refuse(flow.server)
+        # First the set that lets the retry through, then the RST that causes the retry. Not where the peer has said
+        # that it takes no flows: they pass anyway, and the destination is not to blame.
+        if number != errno.EAGAIN or not self.full:
+            self.box.refuse(flow.server)
         flow.abort(f"the far side could not connect (error {number})", tell=False)
 
     # What the bulk session asks of its owner.

@@ -68,6 +68,10 @@ class Child:
                 self._ready_at = now
             elif name == "STATUS":
                 self.status = value
+            elif (
+                name == "EXTEND_TIMEOUT_USEC" and value.isdigit() and self._terminated and not self.why_killed
+            ):
+                self._limit = max(self._limit or 0.0, now + int(value) / 1e6)
         # Any word is a sign of life, but a child that is told to stop has only so long.
         if self.ready and not self._terminated:
             self._limit = now + self.watchdog

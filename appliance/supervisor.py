@@ -119,13 +119,16 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._notifier = Notifier()
         self._signalled: set[int] = set()
-        self._stopping = False
+        self._stopping = self._hurried = False
         self._reload = False
         self._exit_status = 0
         self._all_ready = False
 
     def run(self) -> int:
-        """Supervise until SIGTERM or SIGINT; 0 after an orderly stop, a daemon's status if its first start failed."""
+        """Supervise until SIGTERM or SIGINT, a second of which hurries the stop.
+
+        0 after an orderly stop, a daemon's status if its first start failed.
+        """
         wake, woken = socket.socketpair()
         for end in (wake, woken):
             end.setblocking(False)
@@ -207,7 +210,7 @@ class Supervisor:
         if action is Action.START:
             self._start(process)
         elif action is Action.TERMINATE:
-            process.signal(signal.SIGTERM)
+            process.signal(signal.SIGINT if self._hurried else signal.SIGTERM)
         elif action is Action.KILL:
             process.signal(signal.SIGKILL)
             why = process.child.why_killed
@@ -221,6 +224,8 @@ class Supervisor:
             except BlockingIOError:
                 break
             process.child.heard(message, time.monotonic())
+            if self._stopping:
+                self._notifier.extend()
         if process.child.ready and not was_ready:
             self._report("process.ready", "info", process, f"{process.program.name} is ready")
             if not self._all_ready and all(other.child.ready for other in self._processes):
@@ -242,9 +247,18 @@ class Supervisor:
         while self._signalled:
             if self._signalled.pop() == signal.SIGHUP:
                 self._reload = True
+            elif self._stopping:
+                self._hurry()
             else:
                 self._notifier.stopping()
                 self._stopping = True
+
+    def _hurry(self) -> None:
+        """Told to stop once more: what is still finishing its work ends at once."""
+        self._hurried = True
+        for process in self._processes:
+            if not process.child.wanted:
+                process.signal(signal.SIGINT)
 
     def _ended(self, process: _Process) -> None:
         child, name = process.child, process.program.name

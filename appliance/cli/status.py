@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,11 @@ def lines(answer: Mapping[str, Any]) -> list[Any]:
     if any(answer.get("bypass", {}).values()):
         bypassed = (f"bypassed    {describe(answer['bypass'])}", "yellow")
         shown.append(tables.line(bypassed, "; `branchline bypass off` ends it"))
+    limits = data.get("limits", {})
+    if limits.get("draining_until"):
+        left = max(0.0, limits["draining_until"] - time.time())
+        text = f"draining    {limits.get('flows')} flows are still open; they have {left:.0f} s to end"
+        shown.append(tables.line((text, "yellow"), "; new ones pass through"))
     return shown
 
 

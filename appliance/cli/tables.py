@@ -22,6 +22,8 @@ _COLOURS = {
     "held": "yellow",
     "connecting": "yellow",
     "bypassed": "yellow",
+    "full": "yellow",
+    "draining": "yellow",
 }
 
 

@@ -217,10 +217,16 @@ class Rule(_Section, frozen=True):
 
 
 class Limits(_Section, frozen=True):
-    """What the box may use at most. Flows beyond a limit pass through with the reason `limit`."""
+    """What the box may use at most. New flows beyond a limit pass through, with that reason; open ones go on."""
 
     flows: Annotated[
-        int, _is("Flows optimised at the same time.", unit="flows", at_least=1, at_most=1_000_000)
+        int,
+        _is(
+            "Flows optimised at the same time. The last tenth is kept for peers that have less than an even share.",
+            unit="flows",
+            at_least=1,
+            at_most=1_000_000,
+        ),
     ] = 20_000
     memory: Annotated[
         Size,
@@ -253,6 +259,15 @@ class Limits(_Section, frozen=True):
         Duration,
         _is("How long flows are held while no path is up.", unit="seconds", at_least=0, at_most=3600),
     ] = Duration(120)
+    drain: Annotated[
+        Duration,
+        _is(
+            "How long an orderly stop waits for the open flows to end; new ones pass meanwhile.",
+            unit="seconds",
+            at_least=0,
+            at_most=86_400,
+        ),
+    ] = Duration(10)
     handshakes: Annotated[
         int,
         _is(

@@ -116,8 +116,8 @@ REASONS: Final[tuple[Reason, ...]] = (
     Reason(
         FLOW_LIMIT,
         "flow_limit",
-        "as many flows were open as `limits.flows` or the process's descriptors allow",
-        "Raise `limits.flows` (and the limit on open files, if an event names it), or add a second box.",
+        "as many flows were open as `limits.flows` or the process's descriptors allow, or as are this peer's share",
+        "Raise `limits.flows` (and the limit on open files, if `status` shows few descriptors), or add a second box.",
     ),
     Reason(
         LINK_LOCAL,
@@ -158,20 +158,20 @@ REASONS: Final[tuple[Reason, ...]] = (
     Reason(
         MEMORY_LIMIT,
         "memory_limit",
-        "the flows that are open used all the memory that `limits.memory` gives them",
+        "what end hosts were slow to read filled a quarter of `limits.memory`, or the box was short of memory",
         "Raise `limits.memory`, or give the box more memory; the flows that are open go on.",
     ),
     Reason(
         CPU_LIMIT,
         "cpu_limit",
-        "the box had no CPU time left for another flow",
+        "the box had no CPU time left: for seconds it was busy, and every flow waited long for its turn",
         "Look at what else runs on the box; the flows that are open go on, and new ones are taken when it is over.",
     ),
     Reason(
         PEER_LIMIT,
         "peer_limit",
-        "the peer had reached a limit of its own",
-        "See `branchline status` and the limits on the peer's box.",
+        "the peer's box had reached a limit of its own",
+        "See `branchline status` and the events on the peer's box.",
     ),
     Reason(
         PATH_DOWN,
@@ -188,7 +188,7 @@ REASONS: Final[tuple[Reason, ...]] = (
     Reason(
         DRAINING,
         "draining",
-        "the box was being drained for a restart",
+        "this box or the peer's was finishing its open flows before a stop or restart",
         "Nothing to do: flows opened after the restart are optimised.",
     ),
 )

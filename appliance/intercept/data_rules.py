@@ -112,6 +112,8 @@ def _verdicts(peer: PeerSpec, rule: RuleSpec, family: str) -> list[str]:
         return [pass_for(reasons.BYPASS)]
     if peer.port4 is None and peer.port6 is None:
         return [pass_for(peer.down_reason)]
+    if peer.full is not None:
+        return [pass_for(peer.full)]
     if rule.eager or rule.closed:
         return ["goto take"]
     known = {

@@ -58,6 +58,8 @@ class PeerSpec:
     """Large packets get lost on the way to it, and nobody says so: what passes uses small ones."""
     down_reason: int = reasons.PEER_DOWN
     """Why its flows pass while the listener is closed."""
+    full: int | None = None
+    """Why new flows pass while it is open: those that were intercepted before still come in."""
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,6 @@ class Branch:
         self.id = name(number)
         self.heartbeat = HEARTBEAT_S
         self.limits = Limits()
-        self.full = False
         self.received = 0
         self._prefix = prefix(number)
         self._address = str(ip_network(self._prefix)[5])
@@ -120,6 +119,13 @@ class Branch:
         del subject, evidence
         if severity == "error":
             print(f"{self.id}: {kind}: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def admits(self) -> bool:
+        return True
+
+    def full(self, peer: str) -> int:
+        del peer
+        return 0
 
     def site(self, peer: str) -> Site:
         del peer

@@ -44,7 +44,10 @@ def _paths(peer: str, wans: int, rate: int, *, dials: bool) -> list[Any]:
 
 @dataclass
 class Side:
-    """What a box's file says beyond the ordinary: fields added to [box], to its peer, and to [limits]."""
+    """What a box's file says beyond the ordinary: fields added to [box], to its peer, and to [limits].
+
+    A lab's boxes stop at once, whatever flows are open, unless `drain` says otherwise.
+    """
 
     box: dict[str, Any] = field(default_factory=dict)
     peer: dict[str, Any] = field(default_factory=dict)
@@ -89,8 +92,7 @@ class Box:
             "peers": [other | side.peer],
             "rules": rules,
         }
-        if side.limits:
-            tables["limits"] = side.limits
+        tables["limits"] = {"drain": "0s"} | side.limits
         self.config.write_text(toml(tables))
 
     def start(self) -> None:

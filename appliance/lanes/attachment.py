@@ -17,6 +17,7 @@ from appliance.lanes import frames, sounding, tending
 from appliance.lanes.carriage import Carriage, Sessions
 from appliance.lanes.choice import Changed, Choice, Probe, Redial, Use
 from appliance.lanes.frames import (
+    FULL_FEATURE,
     MAX_FRAME,
     OLDEST_VERSION,
     SITE_FEATURE,
@@ -42,7 +43,7 @@ VIOLATIONS = 3  # of the protocol in one association that end it
 BULK_PING_S = 1.0  # a lane whose connection has been forgotten on the way is found by asking
 STUCK_S = 5.0  # for what was sent to show that it does not arrive
 FORGOTTEN_S = 150.0  # a lane that stands by is given up by the dialled box after so long without a word
-FEATURES = ["lz4", "zstd", "resume", sounding.FEATURE, SITE_FEATURE]
+FEATURES = ["lz4", "zstd", "resume", sounding.FEATURE, SITE_FEATURE, FULL_FEATURE]
 _TOKEN = 0x3FFF_FFFF_FFFF
 
 
@@ -211,6 +212,8 @@ class Attachment:
             self._sessions.sounded(lane, kind, body)
         elif kind == Kind.SITE:
             self._sessions.announced(frames.read_site(body))
+        elif kind == Kind.FULL:
+            self._sessions.filled(frames.read_numbers(body, 1)[0])
         elif kind == Kind.ATTACH:
             self._attach(lane, body)
         elif kind == Kind.BYE:

@@ -23,6 +23,7 @@ MAX_MESSAGE = 4096  # original bytes in one message, and of one turn of a conver
 MAX_FRAME = MAX_BLOCK + 16 * 1024  # wire bytes of one frame, after its length
 MAX_HELLO = 64 * 1024
 SITE_FEATURE = "site"  # of a HELLO: its sender understands SITE
+FULL_FEATURE = "full"  # the same for FULL
 
 Address: TypeAlias = tuple[str, int]
 
@@ -46,6 +47,7 @@ class Kind(enum.IntEnum):
     DEPTH = 7
     ATTACH = 8
     SITE = 9
+    FULL = 10
     OPEN = 16
     DATA = 17
     BLOCK = 18
@@ -119,6 +121,11 @@ def hello(message: Hello) -> bytes:
 
 def site(message: Site) -> bytes:
     return frame(Kind.SITE, msgspec.json.encode(message))
+
+
+def full(reason: int) -> bytes:
+    """No new flows are taken, for that reason of `appliance.flows.reasons`; 0: they are again."""
+    return frame(Kind.FULL, varint(reason))
 
 
 def ack(received: int) -> bytes:
@@ -223,7 +230,7 @@ def read_open(body: bytes) -> Open:
 
 
 def read_numbers(body: bytes, count: int) -> list[int]:
-    """Exactly `count` integers, as ACK, PING, PONG, SOUND, DEPTH, CREDIT, RESET, FAILED and NAK carry them."""
+    """Exactly `count` integers, as ACK, PING, PONG, SOUND, DEPTH, FULL, CREDIT, RESET, FAILED and NAK carry them."""
     at = 0
     numbers = []
     try:

@@ -46,15 +46,19 @@ class FakeBox:
         self.limits = Limits()
         self.events: list[tuple[str, str]] = []
         self.refused: list[Address] = []
+        self.reason = 0  # why it takes no new flows
         self.flows: Callable[[], Iterable[Flow]] = tuple
 
     def hold(self, seconds: float) -> None:
         """Streams are held for so long while the peer is away."""
         self.limits = msgspec.structs.replace(self.limits, stream_hold=Duration(seconds))
 
-    @property
-    def full(self) -> bool:
-        return len(list(self.flows())) >= self.limits.flows
+    def admits(self) -> bool:
+        return len(list(self.flows())) < self.limits.flows
+
+    def full(self, peer: str) -> int:
+        del peer
+        return self.reason
 
     def emit(self, kind: str, severity: str, subject: str, text: str, evidence: dict[str, Any]) -> None:
         del severity, subject, evidence

@@ -72,6 +72,20 @@ def test_an_orderly_stop_and_an_unwilling_child() -> None:
     assert child.deadline() is None
 
 
+def test_a_stop_that_asks_for_more_time_gets_it_while_it_asks() -> None:
+    child = running()
+    child.heard("EXTEND_TIMEOUT_USEC=60000000", 1.0)
+    child.unwant()
+    assert child.due(2.0) is Action.TERMINATE
+    for now in (3.0, 7.0, 11.0):
+        child.heard("EXTEND_TIMEOUT_USEC=5000000", now)
+        assert child.due(now + 4.9) is None
+    assert child.due(16.0) is Action.KILL
+    child.heard("EXTEND_TIMEOUT_USEC=5000000", 16.1)
+    assert child.due(17.0) is None
+    assert child.deadline() is None
+
+
 def test_a_stop_while_it_waits_to_be_started_again() -> None:
     child = running()
     child.exited(2.0)

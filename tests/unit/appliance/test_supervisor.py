@@ -25,8 +25,8 @@ if mode == "impatient":  # told to reload before it can
     os.kill(os.getppid(), signal.SIGHUP)
     while not signal.sigpending():
         os.sched_yield()
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
-notifier = Notifier()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP, signal.SIGINT})
+notifier, drains = Notifier(), False
 if mode == "refuse":
     sys.exit(2)
 if mode == "fail":
@@ -35,13 +35,18 @@ say("up")
 if mode != "mute":
     notifier.ready()
 while True:
-    got = signal.sigtimedwait({signal.SIGTERM, signal.SIGHUP}, notifier.interval_s / 2)
+    got = signal.sigtimedwait({signal.SIGTERM, signal.SIGHUP, signal.SIGINT}, notifier.interval_s / 2)
     if got and got.si_signo == signal.SIGHUP:
         say("reload")
+    elif got and got.si_signo == signal.SIGTERM and mode == "drain":
+        say("draining")
+        drains = True
     elif got and mode != "stubborn":
         say("down")
         sys.exit(0)
     notifier.watchdog()
+    if drains:
+        notifier.extend()
 """
 
 PARENT = """
@@ -197,6 +202,21 @@ def test_a_child_that_will_not_stop(supervise: Supervise) -> None:
     status, printed = supervised.end()
     assert 0.9 < time.monotonic() - began < 10
     assert (status, printed[-1]) == (0, "control down")
+
+
+def test_a_second_signal_ends_a_drain(supervise: Supervise) -> None:
+    supervised = supervise("run", "drain")
+    supervised.both_ready()
+    supervised.process.terminate()
+    assert supervised.process.stdout is not None
+    printed: list[str] = []
+    while "data draining" not in printed:
+        printed.append(supervised.process.stdout.readline().strip())
+    with pytest.raises(subprocess.TimeoutExpired):
+        supervised.process.wait(1.3)  # longer than a child may take that does not say that it goes on
+    supervised.process.terminate()
+    status, last = supervised.end()
+    assert (status, last) == (0, ["data down", "control down"])
 
 
 @pytest.mark.parametrize(("mode", "status"), [("refuse", 2), ("fail", 1)])

@@ -181,6 +181,8 @@ def test_passed_packets_meet_two_rules() -> None:
         ({"bypass": True}, [reasons.BYPASS]),
         ({"port4": None, "port6": None}, [reasons.PEER_DOWN]),
         ({"port4": None, "port6": None, "down_reason": reasons.FLOW_LIMIT}, [reasons.FLOW_LIMIT]),
+        ({"full": reasons.CPU_LIMIT}, [reasons.CPU_LIMIT]),
+        ({"full": reasons.CPU_LIMIT, "bypass": True}, [reasons.BYPASS]),
         ({}, [reasons.UNKNOWN_DESTINATION]),
         ({"closed": True}, []),
     ],
