@@ -167,6 +167,16 @@ class DataPlane:
         text = f"{host} port {port}: {reason}; its flows pass through for {seconds:.0f} s"
         self.emit("flow.failed", "info", host, text, {"port": port, "seconds": seconds})
 
+    def avoid(self, server: Address) -> None:
+        host = server[0]
+        try:
+            seconds = self._interception.avoid(host)
+        except NftError as error:
+            self.emit("intercept.failed", "error", host, f"the kernel did not note a way round: {error}", {})
+            return
+        text = f"{host} answers past the peer's box; its flows pass through for {seconds:.0f} s"
+        self.emit("route.asymmetric", "warning", host, text, {"port": server[1], "seconds": seconds})
+
     def all_flows(self) -> Iterator[Flow]:
         for peer in self._peers.values():
             yield from peer.flows.values()

@@ -21,6 +21,7 @@ from appliance.flows import policy
 from appliance.flows.buffers import Buffers
 from appliance.flows.crowd import Crowd
 from appliance.flows.flow import Flow
+from appliance.flows.returns import ASK_S, Returns
 from appliance.flows.stream import FIRST_CREDIT
 from appliance.lanes import frames
 from appliance.lanes.attachment import Attachment
@@ -106,6 +107,8 @@ class Box(Protocol):
 
     def refuse(self, server: Address) -> None: ...
 
+    def avoid(self, server: Address) -> None: ...
+
     def all_flows(self) -> Iterable[Flow]: ...
 
     def open_cache(self, peer: str, capacity: int, domain: int) -> dedupe.Cache: ...
@@ -153,6 +156,7 @@ class Peer:
         self._blocks = BulkReceiver(self)
         self._sounding = Sounding(box.loop)
         self._crowd = Crowd()
+        self._returns = Returns(box.loop, lambda server: box.dial(server, server, "box"), self._asymmetric)
         self._next_stream = 0 if config.dials else 1
         self._opened_by_peer = -1
         self._bad_in_a_row = 0
@@ -581,6 +585,20 @@ class Peer:
         self.flows[stream] = flow
         timeout = float(self.box.limits.open_timeout)
         self.loop.call_later(timeout, flow.give_up)
+        if self.config.source == "client":
+            self._returns.watch(flow)
+
+    def _asymmetric(self, server: Address, flows: list[Flow]) -> None:
+        """A server answers this box, and not clients of the peer's by way of it."""
+        client = flows[0].client
+        text = (
+            f"{server[0]} answers this box, but its answers to {client[0]} do not come back through it; "
+            'route them here, or set `source = "box"` for this peer'
+        )
+        evidence: dict[str, object] = {"server": list(server), "client": list(client), "silent_s": ASK_S}
+        self.tell("route.asymmetric", "warning", text, evidence)
+        for flow in flows:
+            flow.refuse(frames.ASYMMETRIC)
 
     def _objection(self, message: Open) -> str:
         """Why this box will not open that connection; a peer reaches this site's hosts and no others."""
@@ -600,7 +618,9 @@ class Peer:
             return
         # First the set that lets the retry through, then the RST that causes the retry. Not where the peer has said
         # that it takes no flows: they pass anyway, and the destination is not to blame.
-        if number != errno.EAGAIN or not self.full:
+        if number == frames.ASYMMETRIC:
+            self.box.avoid(flow.server)
+        elif number != errno.EAGAIN or not self.full:
             self.box.refuse(flow.server)
         flow.abort(f"the far side could not connect (error {number})", tell=False)
 

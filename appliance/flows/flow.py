@@ -113,6 +113,11 @@ class Flow:
         carrier.loop.register(self._fd, self._mask, self._ready)
 
     @property
+    def connecting(self) -> bool:
+        """The far end host has not answered yet."""
+        return self._connecting and not self.closed
+
+    @property
     def state(self) -> str:
         if self._connecting:
             return "connecting"
@@ -235,7 +240,7 @@ class Flow:
 
     def give_up(self) -> None:
         """The time for connecting is over."""
-        if self._connecting and not self.closed:
+        if self.connecting:
             self.refuse(errno.ETIMEDOUT)
 
     def _read(self) -> None:

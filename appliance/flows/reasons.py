@@ -147,7 +147,8 @@ REASONS: Final[tuple[Reason, ...]] = (
         ASYMMETRIC_ROUTE,
         "asymmetric_route",
         "the answers of this destination do not come back through the box that asked",
-        "Route both directions through the boxes, or set the peer's `source` to `box` where they cannot be.",
+        "Route both directions through the boxes, or set `source` to `box` at the server's box; the "
+        "destination is tried again after 30 seconds to an hour.",
     ),
     Reason(
         SPOKE_TO_SPOKE,

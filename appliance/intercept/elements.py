@@ -45,6 +45,11 @@ def destination(address: str, port: int) -> bytes:
     return ipaddress.ip_address(address).packed + struct.pack("!H2x", port)
 
 
+def host(address: str) -> bytes:
+    """Key of a set of type address."""
+    return ipaddress.ip_address(address).packed
+
+
 def destination_of(key: bytes) -> tuple[str, int]:
     """The address and port of such a key."""
     return str(ipaddress.ip_address(key[:-4])), int.from_bytes(key[-4:-2], "big")

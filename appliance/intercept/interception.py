@@ -6,12 +6,12 @@ import contextlib
 import errno
 import ipaddress
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from appliance.intercept import elements
+from appliance.intercept.backoff import BackOff
 from appliance.intercept.elements import Element
 from appliance.intercept.nft import Nft, NftError
 from appliance.intercept.rules import TABLE, data_table, data_update
@@ -21,9 +21,6 @@ _NAME: Final = TABLE.split()[1]
 
 # A beat may be late by two and a half intervals before new flows pass.
 _LIFE_IN_BEATS: Final = 3.5
-_REFUSED_FIRST: Final = 30.0
-_REFUSED_MOST: Final = 3600.0
-_REFUSED_TRACKED: Final = 4096
 _KNOWN_LIFE: Final = 3600.0  # as the sets say
 # A dead data plane's table goes when the kernel closes its socket, which a successor may outrun.
 _TAKEOVER: Final = 2.0
@@ -52,7 +49,7 @@ class Interception:
         self._clock = clock
         self._life = heartbeat_s * _LIFE_IN_BEATS
         self._nft: Nft | None = None
-        self._refusals: OrderedDict[tuple[str, int], tuple[float, float]] = OrderedDict()
+        self._failures = BackOff()
 
     def open(self) -> None:
         """Installs the table. Nothing is intercepted before the first heartbeat."""
@@ -105,15 +102,7 @@ class Interception:
         closed, so that the client's retry sees the truth.
         """
         address = str(ipaddress.ip_address(address))
-        now = self._clock()
-        seconds = _REFUSED_FIRST
-        last = self._refusals.pop((address, port), None)
-        if last is not None and now < last[1]:
-            seconds = min(last[0] * 2, _REFUSED_MOST)
-        # Remembered for as long again after it ends.
-        self._refusals[address, port] = seconds, now + 2 * seconds
-        while len(self._refusals) > _REFUSED_TRACKED:
-            self._refusals.popitem(last=False)
+        seconds = self._failures.failed((address, port), self._clock())
         family, key = _family(address), elements.destination(address, port)
         refused, known, element = f"refused{family}", f"known{family}", Element(key, seconds)
         # Adding first makes the deletion possible whether or not the element was there: a batch that fails costs 15 ms
@@ -133,6 +122,19 @@ class Interception:
             self._change([*elements.flush(_NAME, refused), *elements.add(_NAME, refused, [element])])
             with contextlib.suppress(_MissingError):
                 self._change(elements.delete(_NAME, known, [key]))
+        return seconds
+
+    def avoid(self, address: str) -> float:
+        """As `refuse`, for all ports of a host whose answers go another way."""
+        address = str(ipaddress.ip_address(address))
+        seconds = self._failures.failed(address, self._clock())
+        name, key = f"asymmetric{_family(address)}", elements.host(address)
+        element = Element(key, seconds)
+        renewed = [*elements.delete(_NAME, name, [key]), *elements.add(_NAME, name, [element])]
+        try:
+            self._change([*elements.add(_NAME, name, [element]), *renewed])
+        except _FullError:
+            self._change([*elements.flush(_NAME, name), *elements.add(_NAME, name, [element])])
         return seconds
 
     def known(self) -> list[Known]:

@@ -61,6 +61,10 @@ _SETS: Final = "".join(
             for family in (4, 6)
         ),
         *(
+            _set(f"asymmetric{family}", f"ipv{family}_addr", "flags timeout", "size 65536")
+            for family in (4, 6)
+        ),
+        *(
             _set(f"{name}{family}", f"ipv{family}_addr : {value}", "flags interval")
             for name, value in (("listen", "inet_service"), ("policy", "verdict"))
             for family in (4, 6)
@@ -158,6 +162,8 @@ table {TABLE} {{
     tcp option md5sig exists {pass_for(reasons.TCP_OPTION)}
     tcp option 29 exists {pass_for(reasons.TCP_OPTION)}
     tcp option mptcp exists {pass_for(reasons.TCP_OPTION)}
+    ip daddr @asymmetric4 {pass_for(reasons.ASYMMETRIC_ROUTE)}
+    ip6 daddr @asymmetric6 {pass_for(reasons.ASYMMETRIC_ROUTE)}
     ip daddr . tcp dport @refused4 {pass_for(reasons.REFUSED)}
     ip6 daddr . tcp dport @refused6 {pass_for(reasons.REFUSED)}
   }}

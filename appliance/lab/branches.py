@@ -141,6 +141,9 @@ class Branch:
     def refuse(self, server: Address) -> None:
         """Nothing is intercepted here."""
 
+    def avoid(self, server: Address) -> None:
+        """Nothing is intercepted here."""
+
     def all_flows(self) -> Iterable[Flow]:
         return self.peer.flows.values()
 

@@ -8,6 +8,7 @@ session, so that a session can go on over another lane (docs/LANES.md).
 from __future__ import annotations
 
 import enum
+import errno
 import ipaddress
 from collections.abc import Iterator
 from typing import TypeAlias
@@ -22,6 +23,7 @@ MAX_BLOCK = 256 * 1024  # original bytes in one block
 MAX_MESSAGE = 4096  # original bytes in one message, and of one turn of a conversation; what is longer is bulk
 MAX_FRAME = MAX_BLOCK + 16 * 1024  # wire bytes of one frame, after its length
 MAX_HELLO = 64 * 1024
+ASYMMETRIC = errno.EMULTIHOP  # of a FAILED: the server answers the far box, and not the client by way of it
 SITE_FEATURE = "site"  # of a HELLO: its sender understands SITE
 FULL_FEATURE = "full"  # the same for FULL
 
@@ -188,8 +190,8 @@ def reset(stream: int) -> bytes:
     return frame(Kind.RESET, varint(stream))
 
 
-def failed(stream: int, errno: int) -> bytes:
-    return frame(Kind.FAILED, varint(stream), varint(errno))
+def failed(stream: int, number: int) -> bytes:
+    return frame(Kind.FAILED, varint(stream), varint(number))
 
 
 def nak(number: int) -> bytes:

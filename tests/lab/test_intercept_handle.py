@@ -115,6 +115,20 @@ def test_refusals_double(module_lab: Lab, handle: Interception, clock: Clock, ad
     assert handle.refuse(address, 80) == 30  # it behaved for long enough
 
 
+@pytest.mark.parametrize(("address", "name"), [("10.2.0.9", "asymmetric4"), ("fd02::9", "asymmetric6")])
+def test_a_host_is_avoided_for_longer_and_longer(
+    module_lab: Lab, handle: Interception, clock: Clock, address: str, name: str
+) -> None:
+    for seconds in (30, 60, 120):
+        assert handle.avoid(address) == seconds
+        (element,) = module_lab.branch.call(lambda: list(elements.listed("branchline", name)))
+        assert element.key == elements.host(address)
+        assert element.seconds is not None
+        assert seconds - 2 < element.seconds <= seconds
+        clock.now += seconds + 1
+    assert handle.refuse(address, 80) == 30
+
+
 def test_what_is_refused_is_not_known(module_lab: Lab, handle: Interception) -> None:
     items = [Known("10.2.0.9", 80), Known("10.2.0.9", 81, 50.0), Known("fd02::9", 80)]
     handle.learn(items)

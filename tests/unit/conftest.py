@@ -47,6 +47,7 @@ class FakeBox:
         self.events: list[tuple[str, str]] = []
         self.refused: list[Address] = []
         self.reason = 0  # why it takes no new flows
+        self.avoided: list[Address] = []
         self.flows: Callable[[], Iterable[Flow]] = tuple
 
     def hold(self, seconds: float) -> None:
@@ -102,6 +103,9 @@ class FakeBox:
     def prepare(self, caches: list[dedupe.Cache]) -> None:
         for cache in caches:
             cache.prepare(1 << 20)
+
+    def avoid(self, server: Address) -> None:
+        self.avoided.append(server)
 
     def refuse(self, server: Address) -> None:
         self.refused.append(server)
