@@ -40,6 +40,7 @@ def _connect(client: Endpoint, server: Endpoint, source: Literal["client", "box"
     try:
         reset_on_close(sock)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         # The out chain recognises our sockets by it and marks the flow on its SYN.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, marks.FAR_SOCKET)
         if source == "client":

@@ -87,6 +87,7 @@ class Listener:
             # queue when the process is killed: their clients see an RST, never a clean end of file.
             reset_on_close(sock)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, marks.NEAR_SOCKET)
             sock.bind((address, 0))
             sock.listen(self._backlog)
