@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -76,8 +77,11 @@ class Qdiscs:
         self._kernel.close()
 
     def _index(self, interface: str) -> int:
-        found = self._kernel.link_lookup(ifname=interface)
-        return found[0] if found else 0
+        try:
+            # pyroute2's link_lookup keeps a message of each call for ever.
+            return socket.if_nametoindex(interface)
+        except OSError:
+            return 0
 
     def _ours(self) -> set[str]:
         """Interfaces whose root is our htb."""

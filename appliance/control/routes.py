@@ -61,12 +61,11 @@ class Routes:
         return any(True for _ in self._kernel.get_routes(family=family, table=DELIVER_TABLE))
 
     def _route(self, family: int, everything: str, scope: int) -> dict[str, Any]:
-        (loopback,) = self._kernel.link_lookup(ifname="lo")
         return {
             "family": family,
             "dst": everything,
             "scope": scope,
-            "oif": loopback,
+            "oif": socket.if_nametoindex("lo"),
             "table": DELIVER_TABLE,
             "type": "local",
         }
