@@ -20,7 +20,7 @@ from appliance.events import Severity
 from appliance.flows import policy
 from appliance.flows.buffers import Buffers
 from appliance.flows.crowd import Crowd
-from appliance.flows.flow import Flow
+from appliance.flows.flow import Carrier, Flow
 from appliance.flows.returns import ASK_S, Returns
 from appliance.flows.stream import FIRST_CREDIT
 from appliance.lanes import frames
@@ -132,7 +132,7 @@ class Peer:
         self.id = str(config.id)
         self.loop = box.loop
         self.worker = box.worker.queue()
-        self.buffers = box.buffers
+        self.buffers = box.buffers.share()
         self.flows: dict[int, Flow] = {}
         self.finished = {"flows": 0, "aborted": 0, "lan_in": 0, "lan_out": 0}
         self.bad_blocks = 0
@@ -632,12 +632,14 @@ class Peer:
         return self._caches[domain]
 
     def deliver(self, flow: Flow, offset: int, data: bytes | memoryview, fin: bool) -> None:
-        """Hands bytes to a flow; the slowest reader is given up when the box has no memory left for them all."""
+        """Hands bytes to a flow. When the box has no memory left for them all, the slowest reader is given up of the
+        peer whose flows hold most."""
         flow.deliver(offset, data, fin)
-        if self.buffers.unread > self.buffers.limit // 2:
-            slowest = max(self.box.all_flows(), key=lambda flow: flow.unread)
+        pool = self.buffers.pool
+        if pool.unread > pool.limit // 2:
+            slowest = _slowest(self.box.all_flows())
             text = f"{slowest.client[0]} does not read {slowest.unread} bytes of {slowest.server[0]}; flow broken off"
-            self.box.emit("flow.memory", "warning", self.id, text, {"limit": self.buffers.limit})
+            self.box.emit("flow.memory", "warning", self.id, text, {"limit": pool.limit})
             slowest.abort("memory is short and its end host does not read")
 
     def cache_used(self, cache: dedupe.Cache) -> None:
@@ -689,3 +691,12 @@ class Peer:
             "codec.bad_block", "error", self.id, f"a block of peer {self.id} was not accepted: {reason}", {}
         )
         self._bulk.say(frames.nak(number))
+
+
+def _slowest(flows: Iterable[Flow]) -> Flow:
+    """The flow to be given up for all others."""
+    by_peer: dict[Carrier, list[Flow]] = {}
+    for flow in flows:
+        by_peer.setdefault(flow.carrier, []).append(flow)
+    most = max(by_peer.values(), key=lambda flows: sum(flow.unread for flow in flows))
+    return max(most, key=lambda flow: flow.unread)

@@ -11,41 +11,80 @@ from collections.abc import Callable
 from appliance.lanes.frames import MAX_BLOCK
 
 SPARE = 64  # buffers kept; what is beyond goes back to the system
+GREED = 2  # a party may hold so many times what is still free (dynamic thresholds, Choudhury and Hahne, 1998)
 
 
 class Buffers:
-    """A pool of read buffers of one block each, and the count of all bytes that wait on this box, over all flows.
+    """A pool of read buffers of one block each, and the count of all bytes that wait on this box, over all parties.
 
-    `unread` are bytes from peers that wait for an end host. Half of `limit` is for read buffers: a flow that gets
-    none stops reading until another flow gives one back, and its end host is held up by TCP.
+    `unread` are bytes from peers that wait for an end host. Half of `limit` is for read buffers.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.unread = 0
         self.taken = 0
-        self._spare: list[bytearray] = []
-        self._waiting: deque[Callable[[], None]] = deque()
+        self.spare: list[bytearray] = []
+        self.waiting: deque[Share] = deque()  # each once that has a waiter
+
+    @property
+    def free(self) -> int:
+        """Buffers that may still be taken."""
+        return max(self.limit // 2 // MAX_BLOCK, 1) - self.taken
+
+    def share(self) -> Share:
+        """For one more party: a peer that takes and never gives back leaves something for the others."""
+        return Share(self)
+
+    def pass_on(self) -> None:
+        """Tells one flow, of the parties by turns, that a buffer is there for it."""
+        for _ in range(len(self.waiting)):
+            share = self.waiting.popleft()
+            told = share.waiters.popleft() if share.available else None
+            if share.waiters:
+                self.waiting.append(share)
+            if told is not None:
+                told()
+                return
+
+
+class Share:
+    """One party's part of the pool. A flow that gets no buffer stops reading, and its end host is held up by TCP."""
+
+    def __init__(self, pool: Buffers) -> None:
+        self.pool = pool
+        self.taken = 0
+        self.waiters: deque[Callable[[], None]] = deque()
 
     @property
     def available(self) -> bool:
-        return (self.taken + 1) * MAX_BLOCK <= max(self.limit // 2, MAX_BLOCK)
+        return self.taken < GREED * self.pool.free
 
     def take(self, waiter: Callable[[], None]) -> bytearray | None:
         """A buffer; or None, and `waiter` is called once when it is worth asking again."""
+        pool = self.pool
         if not self.available:
-            self._waiting.append(waiter)
+            if not self.waiters:
+                pool.waiting.append(self)
+            self.waiters.append(waiter)
             return None
         self.taken += 1
-        return self._spare.pop() if self._spare else bytearray(MAX_BLOCK)
+        pool.taken += 1
+        return pool.spare.pop() if pool.spare else bytearray(MAX_BLOCK)
 
     def give(self, buffer: bytearray) -> None:
+        pool = self.pool
         self.taken -= 1
-        if len(self._spare) < SPARE:
-            self._spare.append(buffer)
-        self.pass_on()
+        pool.taken -= 1
+        if len(pool.spare) < SPARE:
+            pool.spare.append(buffer)
+        if pool.waiting:
+            pool.pass_on()
 
     def pass_on(self) -> None:
-        """Tells the next who waits; whoever was told and needs none any more calls this too."""
-        if self._waiting:
-            self._waiting.popleft()()
+        """Whoever was told and needs none any more calls this."""
+        self.pool.pass_on()
+
+    def waits(self, count: int) -> None:
+        """So many bytes more wait for an end host, or so many fewer."""
+        self.pool.unread += count

@@ -17,7 +17,7 @@ from collections import deque
 from typing import Protocol
 
 from appliance.applications import Application, Opening
-from appliance.flows.buffers import Buffers
+from appliance.flows.buffers import Share
 from appliance.flows.end_host import EndHost, end_host
 from appliance.flows.stream import ReceiveHalf, SendHalf
 from appliance.intercept import close_orderly, reset_on_close
@@ -34,7 +34,7 @@ class Carrier(Protocol):
     """The peer that carries a flow's stream."""
 
     loop: Loop
-    buffers: Buffers
+    buffers: Share
 
     @property
     def rtt(self) -> float: ...
@@ -427,4 +427,4 @@ class Flow:
 
     def _waits(self, count: int) -> None:
         self.unread += count
-        self.carrier.buffers.unread += count
+        self.carrier.buffers.waits(count)

@@ -14,7 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 import dedupe
-from appliance.flows.buffers import Buffers
+from appliance.flows.buffers import Share
 from appliance.lanes import frames
 from appliance.lanes.frames import FIN, ProtocolError
 from appliance.lanes.session import Sender
@@ -59,7 +59,7 @@ class BulkOwner(Protocol):
 
     loop: Loop
     worker: Queue
-    buffers: Buffers
+    buffers: Share
 
     def cache(self, domain: int) -> dedupe.Cache: ...
 

@@ -244,7 +244,7 @@ def test_while_no_path_is_up_flows_are_held_up_and_memory_is_bounded(
                     left[at], taken = left[at][count:], taken + count
         return taken
 
-    boxes.until(lambda: not send() and not buffers.available)
+    boxes.until(lambda: not send() and not branch.buffers.available)
     assert branch._express.held_bytes < 20_000 + 20 * 5000, "one message of each flow may come on top"
     assert buffers.taken * frames.MAX_BLOCK <= buffers.limit // 2
     assert not branch.finished["aborted"]
