@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 SOURCES := appliance dedupe vmhost webui tests setup.py
 
-.PHONY: help setup demo test check unit crash lab fuzz bench format clean
+.PHONY: help setup demo test check unit crash lab fuzz bench soak format clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z]*\):.*## /\1  /p' Makefile | column -t -l 2
@@ -41,6 +41,10 @@ lab:  ## Tests in network namespaces
 bench:  ## Branchline beside haproxy and zstd in the same run
 	@.ci/setup bench
 	@$(PYTHON) -m tests.bench
+
+soak:  ## An hour of mixed real traffic through a pair, every byte compared; FOR=10min for less
+	@.ci/setup soak
+	@.venv/bin/branchline lab soak --for $(or $(FOR),1h)
 
 format:  ## Lay the source out
 	$(PYTHON) -m ruff check --fix $(SOURCES)

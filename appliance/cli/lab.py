@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from appliance.cli.parsed import Parsed
+from appliance.cli.soak import soak
 from appliance.cli.stress import stress
 from appliance.config import units
 from appliance.lab import LabError, WanProfile, demo, rootless
@@ -56,6 +57,7 @@ def lab() -> None:
 
 
 lab.add_command(stress)
+lab.add_command(soak)
 
 
 @lab.command("transfer")

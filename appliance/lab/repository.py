@@ -26,7 +26,7 @@ def make(directory: Path, tars: Sequence[Path]) -> Path:
     half_done.parent.mkdir(parents=True, exist_ok=True)
     git = [find("git"), f"--git-dir={half_done}"]
     _run([find("git"), "init", "--quiet", "--bare", "--initial-branch=main", str(half_done)])
-    with subprocess.Popen([*git, "fast-import", "--quiet"], stdin=subprocess.PIPE, env=_clean()) as importer:
+    with subprocess.Popen([*git, "fast-import", "--quiet"], stdin=subprocess.PIPE, env=clean()) as importer:
         assert importer.stdin is not None
         for tar in tars:
             _write_commit(importer.stdin, tar)
@@ -52,13 +52,13 @@ def _write_commit(stream: IO[bytes], tar: Path) -> None:
             stream.write(content.read() + b"\n")
 
 
-def _clean() -> dict[str, str]:
+def clean() -> dict[str, str]:
     """An environment in which nobody's git configuration counts."""
     return os.environ | {"HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
 
 
 def _run(argv: Sequence[str]) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, env=_clean())
+    done = subprocess.run(argv, capture_output=True, text=True, env=clean())
     if done.returncode != 0:
         raise LabError(f"{' '.join(argv)} failed: {done.stderr.strip()}")
 
@@ -71,15 +71,15 @@ class GitServer:
         argv += [f"--base-path={repository.parent}", f"--port={PORT}", str(repository.parent)]
         self._repository = repository
         self.url = f"git://{host.v4}/{repository.name}"
-        self._process = start(host, argv, PORT, log, _clean())
+        self._process = start(host, argv, PORT, log, clean())
 
     def clone(self, client: Host, into: Path) -> bool:
         """Clone without a work tree; True when it is the same commit (git checks every object it receives)."""
         argv = [find("git"), "clone", "--quiet", "--bare", self.url, str(into)]
-        done = client.run(argv, capture_output=True, env=_clean())
+        done = client.run(argv, capture_output=True, env=clean())
         return done.returncode == 0 and _head(into) == _head(self._repository)
 
 
 def _head(repository: Path) -> str:
     argv = [find("git"), "-c", "safe.directory=*", f"--git-dir={repository}", "rev-parse", BRANCH]
-    return subprocess.run(argv, capture_output=True, text=True, env=_clean()).stdout
+    return subprocess.run(argv, capture_output=True, text=True, env=clean()).stdout

@@ -14,6 +14,11 @@ PACKAGES = {
     "git": "git",
     "smbd": "samba",
     "smbclient": "smbclient",
+    "ssh": "openssh-client",
+    "scp": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "sshd": "openssh-server",
+    "setpriv": "util-linux",
 }
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
