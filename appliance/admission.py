@@ -18,7 +18,9 @@ UNREAD = 4  # of the memory, the quarter that end hosts may leave unread; at hal
 BUSY = 0.95  # of the time at work: the loop has no more to give,
 TURN_S = 0.1  # and whoever wants something waits so long for its turn;
 OVERLOAD_S = 5.0  # both for so long
-SLACK, LEAST_SLACK = 8, 256  # flows over the limit that are taken, because they were on their way already
+SLACK, LEAST_SLACK = 8, 2048  # flows over the limit that are taken, because they were on their way already:
+# half a second of a busy morning, in the listener's queue and on a long way to the peer
+FEW_SLACK = 256  # the same where descriptors are what is short
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Room:
 def room(flows: int, descriptors: int, memory: int) -> Room:
     """What `flows` of the configuration and the process's free `descriptors` leave, a descriptor for each flow."""
     utmost = max(1, min(flows + max(LEAST_SLACK, flows // SLACK), descriptors))
-    return Room(max(1, min(flows, utmost - min(LEAST_SLACK, utmost // SLACK))), utmost, memory)
+    return Room(max(1, min(flows, utmost - min(FEW_SLACK, utmost // SLACK))), utmost, memory)
 
 
 class _Limit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 from pathlib import Path
@@ -15,7 +16,7 @@ PEER_DESCRIPTORS = 16  # and for a peer's listeners and lanes
 SCARCE = 50  # of the memory, the fiftieth that is never given to flows,
 MOST_SCARCE = 256 << 20  # or so many bytes of a large one
 
-_MEMINFO: Final = Path("/proc/meminfo")
+_MEMINFO: Final = "/proc/meminfo"
 _NR_OPEN: Final = Path("/proc/sys/fs/nr_open")
 _LINES: Final = re.compile(rb"^(MemTotal|MemAvailable): +(\d+) kB", re.MULTILINE)
 
@@ -33,6 +34,8 @@ class Gauges:
     def __init__(self, loop: Loop) -> None:
         self.sample = Sample()
         self._loop = loop
+        # Held open: it must be read when there is no descriptor left.
+        self._meminfo = os.open(_MEMINFO, os.O_RDONLY | os.O_CLOEXEC)
         self._at, self._slept, self._rounds = loop.clock(), loop.slept, loop.rounds
 
     def read(self, now: float) -> Sample:
@@ -41,7 +44,9 @@ class Gauges:
         if seconds >= SAMPLE_S:
             rounds = max(1, self._loop.rounds - self._rounds)
             worked = max(0.0, seconds - (self._loop.slept - self._slept))
-            self.sample = Sample(worked / seconds, worked / rounds, memory_left(_MEMINFO.read_bytes()))
+            self.sample = Sample(
+                worked / seconds, worked / rounds, memory_left(os.pread(self._meminfo, 4096, 0))
+            )
             self._at, self._slept, self._rounds = now, self._loop.slept, self._loop.rounds
         return self.sample
 
