@@ -141,7 +141,7 @@ REASONS: Final[tuple[Reason, ...]] = (
         PEER_VERSION,
         "peer_version",
         "the peer speaks no protocol version that this box knows",
-        "Update the older of the two boxes.",
+        "Update the older of the two boxes: `branchline peers` names it. They try again every half a minute.",
     ),
     Reason(
         ASYMMETRIC_ROUTE,
@@ -207,4 +207,5 @@ def reason(number: int) -> Reason:
 
 def of_peer(state: str) -> int:
     """The number for a peer whose `state` (see `appliance.lanes.standing`) is not "up"."""
-    return {"silent": PEER_SILENT, "path_down": PATH_DOWN}.get(state, PEER_DOWN)
+    known = {"silent": PEER_SILENT, "path_down": PATH_DOWN, "other_version": PEER_VERSION}
+    return known.get(state, PEER_DOWN)

@@ -282,7 +282,7 @@ class Attachment:
         hello.box, hello.incarnation = self.link.box, self.link.incarnation
         hello.association, hello.begun = self.link.association, self.link.begun
         hello.role, hello.path, hello.features = int(lane.role or 0), lane.path, FEATURES
-        hello.small = self.paths[lane.path].small
+        hello.small = lane.path in self.paths and self.paths[lane.path].small
         return hello
 
     def _expect_hello(self, lane: Lane) -> None:
@@ -321,6 +321,9 @@ class Attachment:
             raise ProtocolError(f"the first frame is of kind {kind}, not HELLO")
         hello = frames.read_hello(body)
         verdict = self.link.on_hello(hello)
+        if verdict.outcome is Outcome.STRANGE:
+            self._part(lane, verdict.reason)
+            return
         refusal = verdict.reason if verdict.outcome is Outcome.REFUSE else ""
         if not lane.dialler and hello.path not in self.paths and len(self.paths) >= MOST_PATHS:
             refusal = refusal or f"path: there are {MOST_PATHS} others already"
@@ -350,6 +353,17 @@ class Attachment:
                 raise
         self._sessions.announced(Site(hello.prefixes, hello.elsewhere, hello.next_key, hello.accepts))
         self._greeted(lane, hello)
+
+    def _part(self, lane: Lane, reason: str) -> None:
+        """No version is common to both boxes: flows pass, and lanes are tried ever more rarely."""
+        self._standing.strange = reason
+        self._judge(self._loop.clock())
+        if lane.path in self.paths:
+            self.paths[lane.path].strange = True
+        if not lane.dialler:
+            lane.send(frames.hello(self._greeting(lane)))  # so that the other box knows, too
+        lane.send(frames.bye(reason))
+        lane.close(reason)
 
     def _greeted(self, lane: Lane, hello: Hello) -> None:
         role = Role(hello.role)
@@ -547,6 +561,8 @@ class Attachment:
             self.reason = f"its host answers, its data plane has not for {quiet:.1f} s"
             if quiet < SILENT * self.heartbeat:
                 self.reason = "its data plane answers, and has not taken the sessions up"
+        elif state is State.OTHER_VERSION:
+            self.reason = self._standing.strange
         elif state is State.PATH_DOWN:
             used = self.paths.get(self.choice.used)
             self.reason = f"no path carries anything: {used.reason}" if used else "no path carries anything"

@@ -26,6 +26,7 @@ class Outcome(enum.Enum):
     JOIN = "join"  # the association goes on, with one more lane
     RESTART = "restart"  # nothing here fits: drop every stream, close all lanes, dial again
     REFUSE = "refuse"  # say BYE with the reason
+    STRANGE = "strange"  # the same, to a box with which no version is common
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class Link:
 
     def on_hello(self, hello: Hello) -> Verdict:
         """Judges the peer's HELLO on a new lane and takes over what follows from it."""
+        strange = self._strange(hello)
+        if strange:
+            self.peer_version = hello.version
+            return Verdict(Outcome.STRANGE, strange)
         refusal = self._refusal(hello)
         if refusal:
             return Verdict(Outcome.REFUSE, refusal)
@@ -67,12 +72,16 @@ class Link:
         else:
             self.association = []
 
+    def _strange(self, hello: Hello) -> str:
+        if hello.version >= OLDEST_VERSION and hello.oldest <= VERSION:
+            return ""
+        older = "the box of the peer" if hello.version < OLDEST_VERSION else "this box"
+        return (
+            f"version: the peer speaks versions {hello.oldest} to {hello.version} of the protocol, "
+            f"this box {OLDEST_VERSION} to {VERSION}; update {older}"
+        )
+
     def _refusal(self, hello: Hello) -> str:
-        if hello.version < OLDEST_VERSION or hello.oldest > VERSION:
-            return (
-                f"version: the peer speaks {hello.oldest} to {hello.version}, "
-                f"this box {OLDEST_VERSION} to {VERSION}; update the older one"
-            )
         if hello.box != self.peer:
             return f"name: the box with this key calls itself {hello.box!r}, configured is {self.peer!r}"
         if hello.role not in tuple(Role):

@@ -18,6 +18,7 @@ from appliance.loop import Loop, Timer
 
 FIRST_RETRY_S = 0.2
 LAST_RETRY_S = 5.0
+STRANGE_RETRY_S = 30.0  # where the other box speaks no version of ours, until somebody updates one of them
 ALIVE_S = 0.3  # without a word, after which a path may be cut
 SURE_S = 0.5  # for which large packets are lost until that is taken for true,
 DOUBT_S = 60.0  # after which the first of them counts no longer
@@ -41,6 +42,7 @@ class PathLanes:
         self.reason = "no lane has been opened yet"
         self.refused = False  # every endpoint answered, and nobody there wants us
         self.proved = False  # it has carried lanes of this association
+        self.strange = False  # whoever answers there speaks no version that is known here
         self.small = False  # it swallows large packets: lanes send small ones
         self._doubted = -math.inf  # when a lane last looked as if it did
         self._loop = loop
@@ -116,7 +118,7 @@ class PathLanes:
             limit.cancel()
         self._stale.discard(role)
         self._began[role] = self._loop.now
-        self._refusals, self.refused, self.proved = 0, False, True
+        self._refusals, self.refused, self.proved, self.strange = 0, False, True, False
         self.rtt = lane.kernel_view().rtt
         return older
 
@@ -146,7 +148,7 @@ class PathLanes:
 
     def _retry(self, role: Role) -> None:
         delay = self._delay[role]
-        self._delay[role] = min(2 * delay, LAST_RETRY_S)
+        self._delay[role] = min(2 * delay, STRANGE_RETRY_S if self.strange else LAST_RETRY_S)
         self._dial_later(role, delay)
 
     def _dial_later(self, role: Role, delay: float) -> None:

@@ -1,7 +1,8 @@
 """What a peer is to this box: up, or why not. Sans I/O.
 
 Three things that look alike from afar are told apart: no path to the peer carries anything (`path_down`); its host
-answers, and its data plane does not (`silent`); its host answers, and nobody has our lanes (`down`).
+answers, and its data plane does not (`silent`); its host answers, and nobody has our lanes (`down`). And a fourth: it
+answers in words that are not understood here (`other_version`).
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ class State(enum.StrEnum):
     PATH_DOWN = "path_down"
     SILENT = "silent"
     DOWN = "down"
+    OTHER_VERSION = "other_version"
 
 
 class Standing:
     def __init__(self) -> None:
         self.state = State.CONNECTING
         self.refused = False  # the last word of the peer's host was that nobody is there
+        self.strange = ""  # why the peer is not understood, if that was its last word
         self._good = -math.inf  # when the peer last spoke while both sessions had a lane
 
     def judge(
@@ -37,7 +40,9 @@ class Standing:
         if attached:
             self._good = max(self._good, heard)
         if lanes and now - self._good <= SILENT * interval:
-            self.state, self.refused = State.UP, False
+            self.state, self.refused, self.strange = State.UP, False, ""
+        elif self.strange:
+            self.state = State.OTHER_VERSION
         elif self.state is not State.CONNECTING:
             if lanes and alive:
                 self.state = State.SILENT

@@ -14,6 +14,7 @@ import pytest
 
 from appliance import identity
 from appliance.description import describe
+from appliance.flows import reasons
 from appliance.lanes import frames
 from appliance.lanes.frames import Hello, Kind, Open, ProtocolError, Site
 from appliance.lanes.link import Role
@@ -279,23 +280,22 @@ def test_a_box_with_another_key_is_refused_on_both_sides(boxes: Any, tmp_path: P
     assert not branch.up
 
 
-def test_a_peer_of_an_unknown_version_is_refused_and_hears_why(
+def test_boxes_without_a_common_version_part_and_meet_after_the_update(
     boxes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     boxes.up()
     boxes.kill("branch")
-    monkeypatch.setattr("appliance.lanes.attachment.VERSION", frames.VERSION + 1)
-    monkeypatch.setattr("appliance.lanes.attachment.OLDEST_VERSION", frames.VERSION + 1)
+    for name in ("VERSION", "OLDEST_VERSION"):
+        monkeypatch.setattr(f"appliance.lanes.attachment.{name}", frames.VERSION + 1)
     boxes.start("branch")
-    boxes.until(
-        lambda: any(kind == "lane.refused" and "version" in text for kind, text in boxes.boxes["dc"].events)
-    )
-    boxes.until(
-        lambda: any(
-            kind == "lane.refused" and "version" in text for kind, text in boxes.boxes["branch"].events
-        )
-    )
-    assert not boxes.peers["branch"].attachment.up
+    for name in ("branch", "dc"):
+        boxes.until(lambda name=name: boxes.peers[name].attachment.state == "other_version")
+        text = next(text for kind, text in boxes.boxes[name].events if kind == "peer.other_version")
+        assert f"the peer speaks versions {frames.VERSION + 1} to {frames.VERSION + 1}" in text
+        assert "update this box" in text
+        assert reasons.of_peer(boxes.peers[name].attachment.state) == reasons.PEER_VERSION
+    monkeypatch.undo()
+    boxes.up()
 
 
 def test_a_slow_reader_stalls_only_itself_and_memory_stays_bounded(

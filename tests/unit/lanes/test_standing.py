@@ -65,3 +65,13 @@ def test_a_box_that_was_late_itself_accuses_nobody() -> None:
     standing = up()
     standing.forgive(100.0)
     assert judge(standing, 100.5, 2.0) is State.UP
+
+
+def test_a_peer_that_is_not_understood_is_so_until_it_is() -> None:
+    standing = up()
+    standing.strange = "it speaks another version"
+    assert judge(standing, 2.5, 2.5) is State.UP, "lanes that are open count for more"
+    standing.strange = "it speaks another version"
+    assert judge(standing, 60.0, 2.5, "none", alive=False) is State.OTHER_VERSION
+    assert judge(standing, 61.0, 61.0) is State.UP
+    assert judge(standing, 120.0, 61.0, "none", alive=False) is State.PATH_DOWN
