@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +77,7 @@ class Caches:
             for domain in config.domains(peer.id)
         }
         logs = sum(2 * capacity for capacity in asked.values())
-        self._memory.budget = int(config.cache.index) or usual_budget(logs, _machine_memory())
+        self._memory.budget = int(config.cache.index) or usual_budget(logs, dedupe.machine_memory())
         self._disk.asked = frozenset(asked)
         self._disk.make_room(int(config.cache.disk) - sum(map(dedupe.disk_size, asked.values())))
 
@@ -325,8 +324,3 @@ class Caches:
 
 def _nothing(_result: Any, _error: Exception | None) -> None:
     """For who does not wait for an answer."""
-
-
-def _machine_memory() -> int:
-    """Bytes."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

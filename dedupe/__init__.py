@@ -9,6 +9,7 @@ from dedupe.index import usual_index
 from dedupe.literals import Effort
 from dedupe.offer import IN_MEMORY
 from dedupe.opening import disk_size, open_cache
+from dedupe.storage import machine_memory
 from dedupe.store.finding import Finding
 from dedupe.store.inspect import CacheReport, LogReport, clear, delete, inspect
 from dedupe.store.room import Stored, stored, too_many
@@ -39,6 +40,7 @@ __all__ = [
     "disk_size",
     "inspect",
     "keep_heap",
+    "machine_memory",
     "open_cache",
     "pack",
     "stored",

@@ -50,6 +50,13 @@ class _Lazy(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # here, because click would call it a failure
+            sys.stdout = None  # Python must not try to flush again
+            return 141
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, sentence) for name, (_, sentence) in _COMMANDS.items()])
@@ -86,9 +93,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        sys.stdout = None  # Python must not try to flush again
-        return 141
     except OSError as error:
         if not error.filename and error.errno not in _FULL:
             raise

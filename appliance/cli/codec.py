@@ -13,11 +13,12 @@ import click
 from appliance.cli.lab import columns
 from appliance.cli.parsed import Parsed
 from appliance.config import units
-from dedupe import Effort, keep_heap
+from dedupe import Effort, keep_heap, machine_memory
 from dedupe.measure import BLOCK, Bench, Machine, Measured, machine
 
 LEVELS = {"raw": Effort.RAW, "fast": Effort.FAST, "default": Effort.DEFAULT, "dense": Effort.DENSE}
 LEAST_CACHE = 16 << 20  # bytes
+OF_MEMORY = 8  # the part of the machine's memory that a cache is at most unless asked for; two boxes have two logs each
 
 
 @click.group()
@@ -37,7 +38,7 @@ def codec() -> None:
     "--cache",
     type=Parsed("SIZE", units.size),
     default=None,
-    help="Bytes of log that may be referred to.  [default: all that FILES have]",
+    help="Bytes of log that may be referred to.  [default: all that FILES have, at most an eighth of the memory]",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a file on standard output.")
 @click.argument(
@@ -55,11 +56,16 @@ def measure_command(level: str, cache: int | None, as_json: bool, files: tuple[P
     keep_heap()
     speeds = machine()
     total = sum(path.stat().st_size for path in files)
+    usual = max(min(total, machine_memory() // OF_MEMORY), LEAST_CACHE)
     try:
-        bench = Bench(capacity=cache or max(total, LEAST_CACHE), effort=LEVELS[level])
+        bench = Bench(capacity=cache or usual, effort=LEVELS[level])
+        bench.prepare(total)
     except ValueError as error:
         raise click.UsageError(f"--cache: {error}") from error
-    bench.prepare(total)
+    except OSError as error:
+        raise click.ClickException(
+            f"a cache of {units.show_size(cache or usual)}: {error.strerror}; try a smaller --cache"
+        ) from error
     results: list[Measured] = []
     for path in files:
         try:

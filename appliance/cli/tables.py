@@ -27,12 +27,18 @@ _COLOURS = {
 }
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich would call it a failure."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Standard output. Nothing in an answer is taken for markup: addresses and errors have brackets of their own.
 
     Lines are as long as they must be, whatever the screen or pipe: half an address helps nobody.
     """
-    return Console(markup=False, highlight=False, width=_WIDTH)
+    return _Console(markup=False, highlight=False, width=_WIDTH)
 
 
 def line(*parts: str | tuple[str, str]) -> Text:

@@ -1,14 +1,16 @@
 """`branchline codec measure` on small made files."""
 
 import json
+import os
 import random
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from appliance.cli import branchline
+from appliance.cli import branchline, codec
 from appliance.cli.codec import LEVELS
+from dedupe import machine_memory
 
 SPEEDS = {"encode_mb_s", "decode_mb_s", "memcpy_mb_s", "memcmp_mb_s"}
 KEYS = {"file", "bytes", "out_bytes", "ok", "index_bytes", "log_bytes"} | SPEEDS
@@ -79,3 +81,21 @@ def test_a_log_smaller_than_the_file(files: tuple[Path, Path, Path]) -> None:
 def test_wrong_commands(files: tuple[Path, Path, Path], arguments: tuple[str, ...]) -> None:
     result = measure(*arguments, *(files[:1] if arguments else ()))
     assert result.exit_code == 2
+
+
+def test_a_cache_that_memory_does_not_hold(files: tuple[Path, Path, Path]) -> None:
+    result = measure("--cache", "512GiB", files[0])
+    assert result.exit_code == 1
+    assert "smaller --cache" in result.output
+    assert not isinstance(result.exception, OSError)
+
+
+def test_large_files_do_not_ask_for_all_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(codec, "Bench", lambda capacity, effort: asked.append(capacity))
+    huge = tmp_path / "huge"
+    huge.touch()
+    os.truncate(huge, 4 * machine_memory())
+    measure(huge)
+    assert asked
+    assert 4 * asked[0] <= machine_memory() // 2
