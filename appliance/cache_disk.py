@@ -44,8 +44,8 @@ class CacheDisk:
         """Leaves the caches that nobody asks for `room` bytes."""
         self.stuck = not Attempt(partial(self._delete, room), "make room").wait(self.patience)
 
-    def clear(self, peer: str) -> None:
-        """Empties the caches of a peer, all of which must be closed. StoreError, OSError."""
+    def clear(self, peer: str | None) -> None:
+        """Empties the caches of a peer, or all there are; they must be closed. StoreError, OSError."""
         attempt = Attempt(partial(dedupe.clear, self.directory, peer=peer), "clear")
         self.stuck = not attempt.wait(self.patience)
         if self.stuck:

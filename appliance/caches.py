@@ -170,8 +170,8 @@ class Caches:
                 text = f"the chunk cache of peer {peer} was not saved whole: {self._disk.directory} does not answer"
                 self._emit("cache.disk", "error", peer, text, {})
 
-    def clear(self, peer: str) -> None:
-        """Empties the caches of a peer, all of which must be closed. StoreError, OSError."""
+    def clear(self, peer: str | None) -> None:
+        """Empties the caches of a peer, or all there are; they must be closed. StoreError, OSError."""
         self._disk.clear(peer)
 
     def describe(self, _params: dict[str, Any]) -> dict[str, Any]:

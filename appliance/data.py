@@ -469,17 +469,19 @@ class DataPlane:
         wanted = params.get("peer")
         if wanted is not None and wanted not in self._peers:
             raise RpcError("not_found", f"there is no peer {wanted}")
-        for peer_id in [wanted] if wanted else list(self._peers):
+        peers = [wanted] if wanted else list(self._peers)
+        for peer_id in peers:
             self._drop_peer(peer_id, "its cache is cleared")
-            try:
-                self._caches.clear(peer_id)
-            except (dedupe.StoreError, OSError) as error:
-                raise RpcError("failed", str(error)) from error
-            finally:
+        try:
+            self._caches.clear(wanted)
+            for peer_id in peers:
+                text = f"the chunk cache of peer {peer_id} was cleared; its flows were broken off"
+                self.emit("cache.cleared", "warning", peer_id, text, {})
+        except (dedupe.StoreError, OSError) as error:
+            raise RpcError("failed", str(error)) from error
+        finally:
+            for peer_id in peers:
                 self._add_peer(peer_id)
-            self.emit(
-                "cache.cleared", "warning", peer_id, f"the chunk cache of peer {peer_id} was cleared", {}
-            )
         return {}
 
     def _rpc_trust(self, params: dict[str, Any]) -> dict[str, Any]:

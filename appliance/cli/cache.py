@@ -26,7 +26,7 @@ def _options(command: Command) -> Command:
         socket_option,
         click.option(
             "--state-dir",
-            type=click.Path(path_type=Path),
+            type=click.Path(path_type=Path, readable=False),  # the box may read what the asker may not
             envvar="BRANCHLINE_STATE_DIR",
             default=DEFAULT_STATE_DIR,
             show_default=True,
@@ -52,7 +52,7 @@ def status(peer: str | None, socket_path: Path, state_dir: Path, as_json: bool) 
     From a running box, the last line of --json has the totals and their limits.
     """
     reports, totals = _ask("status", peer, socket_path, state_dir)
-    _show(reports, as_json, verified=False)
+    _show(reports, peer, as_json, verified=False)
     if as_json:
         print_json([{"totals": totals}] if totals else [])
     elif totals:
@@ -71,7 +71,7 @@ def verify(ctx: click.Context, peer: str | None, socket_path: Path, state_dir: P
     What is damaged is never sent or delivered; the next start drops it.
     """
     reports, _ = _ask("verify", peer, socket_path, state_dir)
-    _show(reports, as_json, verified=True)
+    _show(reports, peer, as_json, verified=True)
     if any(_damaged(report) for report in reports):
         ctx.exit(1)
 
@@ -145,14 +145,14 @@ def _damaged(report: dict[str, Any]) -> bool:
     return bool(report["problem"]) or any(log["damaged"] or log["problem"] for log in report["logs"])
 
 
-def _show(reports: Reports, as_json: bool, *, verified: bool) -> None:
+def _show(reports: Reports, peer: str | None, as_json: bool, *, verified: bool) -> None:
     if as_json:
         print_json(reports)
         return
     from appliance.cli import tables
 
     if not reports:
-        click.echo("no chunk cache is kept here")
+        click.echo(f"no chunk cache of peer {peer} is kept here" if peer else "no chunk cache is kept here")
         return
     more = ("verified", "damaged") if verified else ()
     numbers = ("held", "of", *more)

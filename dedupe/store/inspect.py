@@ -81,13 +81,22 @@ def delete(directories: Iterable[Path]) -> None:
         for place in found:
             for name in NAMES:
                 (place / name).unlink(missing_ok=True)
+            with suppress(OSError):  # there is something else in it
+                place.rmdir()
+                place.parent.rmdir()
 
 
 def places(directory: Path, peer: str | None) -> Iterator[Path]:
     """The directories of all caches (of one peer), those that nobody has finished making or clearing as well."""
-    for found in sorted(directory.glob("*/channel-*-domain-*")):
-        if (peer is None or found.parent.name == peer) and any((found / name).exists() for name in NAMES):
-            yield found
+    try:
+        peers = sorted(directory.iterdir())  # glob would take what may not be read for empty
+    except FileNotFoundError:
+        return
+    for owner in peers:
+        if peer is None or owner.name == peer:
+            for found in sorted(owner.glob("channel-*-domain-*")):
+                if any((found / name).exists() for name in NAMES):
+                    yield found
 
 
 def _report(place: Path, verify: bool) -> CacheReport:

@@ -11,6 +11,7 @@ import pytest
 from appliance.lab import Lab
 from appliance.lab.cost import settle
 from appliance.lab.pair import Box, Pair
+from dedupe import open_cache
 from tests.lab.test_flows import EXCHANGE, PORT, exchange
 
 SEED = 11
@@ -68,6 +69,11 @@ def test_a_killed_data_plane_finds_its_cache_again(lab: Lab, pair: Pair, name: s
 def test_clearing_makes_the_wan_cold(lab: Lab, pair: Pair) -> None:
     cold = wan_bytes(lab)
     assert wan_bytes(lab) < cold / 10
+    removed = open_cache(pair.branch.directory / "state/cache", box="branch-1", peer="gone", capacity=1 << 20)
+    removed.close()
     pair.branch.call("cache", action="clear")
+    assert {one["peer"] for one in pair.branch.call("cache", action="status")["caches"]} == {"dc"}
     pair.wait_up()
     assert wan_bytes(lab) > cold / 2
+    told = [event["kind"] for event in pair.branch.call("events") if event["kind"].startswith("cache.")]
+    assert told[-2:] == ["cache.cleared", "cache.new"]

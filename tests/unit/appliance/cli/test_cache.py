@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +59,23 @@ def test_clear_while_somebody_has_it_open(state: Path) -> None:
     assert "in use" in done.stderr
     assert "in use" in say(state, "status").stdout
     held.close()
+
+
+def test_what_may_not_be_read_is_not_taken_for_empty(state: Path) -> None:
+    assert say(state, "clear", "dc", "--yes").exit_code == 0
+    assert not (state / DIRECTORY / "dc").exists()
+    assert "of peer dc" in say(state, "status", "dc").stdout
+    (state / DIRECTORY / "other/channel-0-domain-0/identity").unlink()
+    (state / DIRECTORY).rename(state / "moved")
+    (state / DIRECTORY).touch()
+    failed = say(state, "status")
+    assert failed.exit_code == 1
+    assert DIRECTORY in failed.stderr
+    command = [sys.executable, "-m", "appliance.cli", "cache", "status", "--socket", "none"]
+    if os.geteuid() == 0:  # nobody else can become somebody who may not
+        state.chmod(0o700)
+        done = subprocess.run(
+            [*command, "--state-dir", str(state)], user=65534, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert "root" in done.stderr

@@ -231,7 +231,8 @@ def test_a_directory_cleared_while_it_is_being_opened(
     def lock_what_is_gone(file: File) -> bool:
         monkeypatch.setattr(File, "lock", lock)
         clear(box.root)
-        (box.directory / "lock").touch(0o600)  # the next one has it already
+        box.directory.mkdir(parents=True)
+        (box.directory / "lock").touch()  # the next one has it already
         return file.lock()
 
     monkeypatch.setattr(File, "lock", lock_what_is_gone)
