@@ -136,8 +136,10 @@ class DataPlane:
         if self._rpc is not None:
             self._rpc.publish(event)
 
-    def dial(self, client: Address, server: Address, source: Literal["client", "box"]) -> socket.socket:
-        return dial(client, server, source)
+    def dial(
+        self, client: Address, server: Address, source: Literal["client", "box"], dscp: int = 0
+    ) -> socket.socket:
+        return dial(client, server, source, dscp)
 
     def open_cache(self, peer: str, capacity: int, domain: int) -> dedupe.Cache:
         return self._caches.open(peer, capacity, domain)

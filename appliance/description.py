@@ -109,6 +109,7 @@ def describe_flow(peer: Peer, flow: Flow) -> dict[str, Any]:
         "side": "client" if flow.accepted else "server",
         "state": flow.state,
         "rule": flow.rule,
+        "dscp": flow.dscp,
         "application": application.name,
         "protection": application.protection,
         "guessed": not application.certain,

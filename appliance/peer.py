@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import dedupe
+from appliance import marking
 from appliance.config.schema import Limits
 from appliance.config.schema import Peer as PeerConfig
 from appliance.events import Severity
@@ -103,7 +104,9 @@ class Box(Protocol):
 
     def peer_changed(self, peer: Peer) -> None: ...
 
-    def dial(self, client: Address, server: Address, source: Literal["client", "box"]) -> socket.socket: ...
+    def dial(
+        self, client: Address, server: Address, source: Literal["client", "box"], dscp: int = 0
+    ) -> socket.socket: ...
 
     def refuse(self, server: Address) -> None: ...
 
@@ -236,7 +239,12 @@ class Peer:
         self._next_stream += 2
         domain, store = self._treatment(rule.domain, rule.store)
         self._crowd.enter(self.loop.now)
-        opening = frames.open_stream(Open(stream, client, server, domain, store))
+        if rule.dscp is None:
+            dscp = marking.read(sock)
+        else:
+            dscp = rule.dscp
+            marking.write(sock, dscp)
+        opening = frames.open_stream(Open(stream, client, server, domain, store, dscp))
         self.flows[stream] = Flow(
             self,
             sock,
@@ -249,6 +257,7 @@ class Peer:
             domain=domain,
             store=store,
             rule=rule.name,
+            dscp=dscp,
         )
         self._send(opening, patience=self._patience() or (OPEN_S if self.rtt > FAR_S else 0.0))
 
@@ -564,7 +573,7 @@ class Peer:
             for frame in self._fullness(Role.EXPRESS):
                 self.attachment.send(Role.EXPRESS, frame)
         try:
-            sock = self.box.dial(message.client, message.server, self.config.source)
+            sock = self.box.dial(message.client, message.server, self.config.source, message.dscp)
         except OSError as error:
             number = errno.EAGAIN if error.errno in NO_ROOM else error.errno or errno.EIO
             self._send(frames.failed(stream, number))
@@ -581,6 +590,7 @@ class Peer:
             domain=message.domain,
             store=message.store,
             rule="",
+            dscp=message.dscp,
         )
         self.flows[stream] = flow
         timeout = float(self.box.limits.open_timeout)

@@ -12,6 +12,7 @@ import msgspec
 
 from appliance.config.units import Duration, Rate, Size
 from appliance.config.values import Endpoint, Host, Interface, Name, Ports, Prefix, PublicKey
+from appliance.marking import Mark
 
 
 def _is(
@@ -210,6 +211,14 @@ class Rule(_Section, frozen=True):
     store: Annotated[
         bool, _is("`false`: the flows' bytes never enter a chunk cache; they are compressed only.")
     ] = True
+    dscp: Annotated[
+        Literal["", Mark],
+        _is(
+            "Mark of the flows' packets on the LANs, at both ends, in the place of the client's own. Where the line is "
+            "short, a flow that is marked CS4 to CS7, EF or AF4x has eight times the share of one that is not, and one "
+            "that is marked CS1 or LE an eighth. Empty: the client's mark is kept, and counts."
+        ),
+    ] = ""
     domain: Annotated[
         int,
         _is("Number of the cache domain. Domains never share bytes.", unit="number", at_least=0, at_most=127),

@@ -243,6 +243,12 @@ def _rules(config: Config) -> Iterator[Problem]:
                 "an eager rule without ports would answer for every closed port",
                 'list the ports that servers use, like ports = ["80", "445"], or leave eager out',
             )
+        if rule.dscp and rule.action == "pass":
+            yield Problem(
+                f"{where}.dscp",
+                "marks what is optimised, and this rule passes everything",
+                "leave one of them out",
+            )
         if rule.on_failure == "closed" and rule.action == "pass":
             yield Problem(
                 f"{where}.on_failure",

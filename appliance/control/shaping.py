@@ -16,6 +16,7 @@ from typing import Final
 from appliance.config.schema import Config, Path, Peer
 from appliance.intercept.specs import BoxSpec
 from appliance.intercept.statements import owners4, owners6
+from appliance.marking import URGENT
 from appliance.traffic import MAJOR, PART, Class, minor
 
 TABLE: Final = "inet branchline_shaping"
@@ -27,7 +28,7 @@ QUEUE_S: Final = 0.03  # what may wait in a class, at its full rate
 FEWEST, MOST = 16, 1000  # packets
 PACKET: Final = 1514
 SMALL: Final = 128  # bytes of a packet that carries an acknowledgement or a keystroke
-DSCP: Final = "cs4, af41, af42, af43, cs5, ef, cs6, cs7"  # voice, video calls, the network itself (RFC 4594)
+DSCP: Final = ", ".join(URGENT)
 PORTS: Final = (
     "22, 53, 88, 123, 389, 3389"  # somebody waits: SSH, DNS, Kerberos, time, directory, remote desktop
 )

@@ -16,6 +16,7 @@ import socket
 from collections import deque
 from typing import Protocol
 
+from appliance import marking
 from appliance.applications import Application, Opening
 from appliance.flows.buffers import Share
 from appliance.flows.end_host import EndHost, end_host
@@ -70,6 +71,7 @@ class Flow:
         domain: int,
         store: bool,
         rule: str,
+        dscp: int,
     ) -> None:
         """`credit` is (what we may send, what the peer may send) before the first CREDIT, bytes; `window` is what the
         peer may at most be ahead of the end host later."""
@@ -80,6 +82,8 @@ class Flow:
         self.rule = rule
         self.domain = domain
         self.store = store
+        self.dscp = dscp
+        self.weight = marking.weight(dscp)
         self.accepted = not connecting
         self.began = carrier.loop.now
         self.attained = 0  # original bytes that the bulk session has carried, for the scheduler

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from appliance.config.schema import Config, Rule
 from appliance.lanes.frames import Address
+from appliance.marking import NUMBERS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -18,6 +19,8 @@ class Match:
     name: str
     domain: int = 0
     store: bool = True
+    dscp: int | None = None
+    """None: as the client marks its packets."""
 
 
 IMPLICIT = Match("known")
@@ -38,7 +41,9 @@ class Policy:
             if (not ports or any(first <= port <= last for first, last in ports)) and (
                 not prefixes or any(address in prefix for prefix in prefixes)
             ):
-                return Match(str(rule.name), rule.domain, rule.store)
+                return Match(
+                    str(rule.name), rule.domain, rule.store, NUMBERS.get(rule.dscp) if rule.dscp else None
+                )
         return IMPLICIT
 
 

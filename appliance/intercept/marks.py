@@ -36,6 +36,7 @@ SYSCTLS: Final[dict[str, str]] = {
     "net.ipv4.ip_forward": "1",
     "net.ipv6.conf.all.forwarding": "1",
     "net.netfilter.nf_conntrack_acct": "1",
+    "net.ipv4.tcp_reflect_tos": "1",  # what answers a client carries the client's mark
     "net.ipv4.tcp_mtu_probing": "1",  # a way that swallows large packets without a word is found by trying
     "net.ipv4.tcp_min_rtt_wlen": "10",  # seconds; a way that became longer must not count as a queue for minutes
     "net.netfilter.nf_conntrack_timestamp": "1",

@@ -134,8 +134,10 @@ class Branch:
     def peer_changed(self, peer: Peer) -> None:
         """Nothing is intercepted here."""
 
-    def dial(self, client: Address, server: Address, source: Literal["client", "box"]) -> socket.socket:
-        del client, server, source
+    def dial(
+        self, client: Address, server: Address, source: Literal["client", "box"], dscp: int = 0
+    ) -> socket.socket:
+        del client, server, source, dscp
         raise ConnectionRefusedError
 
     def refuse(self, server: Address) -> None:

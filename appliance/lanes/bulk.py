@@ -90,7 +90,7 @@ class BulkSender:
     def __init__(self, owner: BulkOwner) -> None:
         self._owner = owner
         self.session: Sender[Sent] = Sender()
-        self._ready: list[tuple[int, int, Flow]] = []
+        self._ready: list[tuple[float, int, Flow]] = []
         self._again: deque[Sent] = deque()  # refused by the peer; their turn comes before any other
         self._order = count()
         self._pumping = False
@@ -113,7 +113,7 @@ class BulkSender:
             self._enqueue(flow)
 
     def _enqueue(self, flow: Flow) -> None:
-        heapq.heappush(self._ready, (flow.attained, next(self._order), flow))
+        heapq.heappush(self._ready, (flow.attained / flow.weight, next(self._order), flow))
         self.pump()
 
     def forget(self, stream: int) -> None:

@@ -65,6 +65,7 @@ _KINDS = frozenset(int(kind) for kind in Kind)
 _BYTES = [bytes((value,)) for value in range(256)]
 _IPV6 = 1
 _NO_STORE = 2
+_DSCP_SHIFT = 2
 
 
 class Hello(msgspec.Struct, forbid_unknown_fields=False):
@@ -103,6 +104,7 @@ class Open(msgspec.Struct, frozen=True):
     server: Address
     domain: int
     store: bool
+    dscp: int = 0
     layers: tuple[int, ...] = ()
 
 
@@ -163,6 +165,7 @@ def open_stream(message: Open) -> bytes:
     client = ipaddress.ip_address(message.client[0])
     server = ipaddress.ip_address(message.server[0])
     flags = (_IPV6 if client.version == 6 else 0) | (0 if message.store else _NO_STORE)
+    flags |= message.dscp << _DSCP_SHIFT
     return frame(
         Kind.OPEN,
         varint(message.stream),
@@ -228,7 +231,8 @@ def read_open(body: bytes) -> Open:
         raise FrameError(f"OPEN cannot be read: {error}") from error
     client_port = int.from_bytes(body[-4:-2], "big")
     server_port = int.from_bytes(body[-2:], "big")
-    return Open(stream, (client, client_port), (server, server_port), domain, not flags & _NO_STORE, layers)
+    store, dscp = not flags & _NO_STORE, flags >> _DSCP_SHIFT
+    return Open(stream, (client, client_port), (server, server_port), domain, store, dscp, layers)
 
 
 def read_numbers(body: bytes, count: int) -> list[int]:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 import dedupe
-from appliance import identity
+from appliance import identity, marking
 from appliance.config import Limits
 from appliance.config import Path as WanPath
 from appliance.config import Peer as PeerConfig
@@ -47,6 +47,7 @@ class FakeBox:
         self.events: list[tuple[str, str]] = []
         self.refused: list[Address] = []
         self.reason = 0  # why it takes no new flows
+        self.dscp = -1  # of the last connection that was opened
         self.avoided: list[Address] = []
         self.flows: Callable[[], Iterable[Flow]] = tuple
 
@@ -72,8 +73,9 @@ class FakeBox:
     def peer_changed(self, peer: Peer) -> None:
         pass
 
-    def dial(self, client: Address, server: Address, source: str) -> socket.socket:
+    def dial(self, client: Address, server: Address, source: str, dscp: int = 0) -> socket.socket:
         del client, source
+        self.dscp = dscp
         sock = socket.socket()
         sock.setblocking(False)
         with contextlib.suppress(BlockingIOError):
@@ -121,6 +123,7 @@ class TwoBoxes:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         self.paths: tuple[WanPath, ...] = (WanPath(dial=(Endpoint(f"127.0.0.1:{self.port}"),)),)
+        self.mark = 0  # of what clients send
         self._incarnation = 0
         self.boxes: dict[str, FakeBox] = {}
         self.peers: dict[str, Peer] = {}
@@ -198,7 +201,9 @@ class TwoBoxes:
     def connect(self, server: Address, match: policy.Match = policy.IMPLICIT) -> socket.socket:
         """A client's end of a new flow to `server`, accepted by the branch as if it had been intercepted."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            client = socket.create_connection(listener.getsockname())
+            client = socket.socket()
+            marking.write(client, self.mark)
+            client.connect(listener.getsockname())
             accepted, address = listener.accept()
         accepted.setblocking(False)
         client.setblocking(False)

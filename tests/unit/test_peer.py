@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from appliance import identity
+from appliance import identity, marking
 from appliance.description import describe
-from appliance.flows import reasons
+from appliance.flows import policy, reasons
 from appliance.lanes import frames
 from appliance.lanes.frames import Hello, Kind, Open, ProtocolError, Site
 from appliance.lanes.link import Role
@@ -106,6 +106,20 @@ def test_bytes_arrive_in_both_directions_with_half_close(
     boxes.until(lambda: not boxes.peers["branch"].flows and not boxes.peers["dc"].flows)
     assert boxes.peers["dc"].finished["flows"] == boxes.peers["branch"].finished["flows"] == 1
     ends.close()
+
+
+@pytest.mark.parametrize(("mark", "rule", "seen"), [(10, None, 10), (0, None, 0), (10, 46, 46), (46, 0, 0)])
+def test_a_mark_crosses_unless_a_rule_has_another(
+    boxes: Any, listener: socket.socket, mark: int, rule: int | None, seen: int
+) -> None:
+    boxes.up()
+    boxes.mark = mark
+    client = boxes.connect(listener.getsockname(), policy.Match("rule", dscp=rule))
+    boxes.until(lambda: boxes.peers["dc"].flows)
+    assert boxes.boxes["dc"].dscp == seen
+    flows = [flow for peer in boxes.peers.values() for flow in peer.flows.values()]
+    assert [flow.weight for flow in flows] == [marking.weight(seen)] * 2
+    client.close()
 
 
 def test_a_repeat_crosses_as_references(boxes: Any, listener: socket.socket) -> None:

@@ -96,11 +96,12 @@ def test_no_input_raises_anything_but_a_protocol_error(data: bytes) -> None:
     ports,
     st.integers(0, 255),
     st.booleans(),
+    st.integers(0, 63),
 )
 def test_open_survives(
-    stream: int, hosts: tuple[object, object], client: int, server: int, domain: int, store: bool
+    stream: int, hosts: tuple[object, object], client: int, server: int, domain: int, store: bool, dscp: int
 ) -> None:
-    message = Open(stream, (str(hosts[0]), client), (str(hosts[1]), server), domain, store, (3, 9))
+    message = Open(stream, (str(hosts[0]), client), (str(hosts[1]), server), domain, store, dscp, (3, 9))
     [(kind, body)] = read_all(frames.open_stream(message), [])
     assert kind == Kind.OPEN
     assert frames.read_open(body) == message

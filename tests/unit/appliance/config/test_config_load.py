@@ -206,6 +206,13 @@ WRONG = [
     ),
     (
         "eager = true",
+        'dscp = "cs1"\naction = "pass"',
+        "rules[0].dscp",
+        "passes everything",
+        "leave one of them out",
+    ),
+    (
+        "eager = true",
         'on_failure = "closed"\naction = "pass"',
         "rules[0].on_failure",
         "passes everything",
