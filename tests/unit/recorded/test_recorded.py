@@ -63,7 +63,7 @@ def test_a_branch_of_an_older_release_is_understood(
     boxes: Any, listener: socket.socket, recording: Recording
 ) -> None:
     boxes.kill("branch")
-    boxes.boxes["dc"].dial = lambda _client, _server, _source: connecting(listener.getsockname())
+    boxes.boxes["dc"].dial = lambda _client, _server, _source, _dscp: connecting(listener.getsockname())
     context = identity.tls_context(
         server_side=False, identity=boxes.keys["branch"], peer_certs=[boxes.keys["dc"].certificate]
     )
