@@ -57,7 +57,7 @@ from appliance.trust import Trust
 
 HEARTBEAT_S = 0.15  # of the interception table: it lets new flows pass when four are missing
 TABLE_CHECK_S = 2.0
-WINDOWS_PART = 4  # of limits.memory that compression windows may take besides
+WINDOWS_PART = 4  # of limits.memory that compression windows of each direction may take besides
 SWITCH_S = 0.0005  # a thread that holds the GIL delays the loop by at most this
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from dedupe._kernel import ffi, lib
 from dedupe.block import LARGEST, Block, Buffer, checksum
 from dedupe.index import Index
-from dedupe.literals import PACKED, Effort, LiteralEncoder
+from dedupe.literals import CODING, PACKED, Effort, LiteralEncoder
 from dedupe.log import Log
 from dedupe.ranges import above
 from dedupe.references import references
@@ -203,6 +203,7 @@ class Encoder:
         for log, start, end in references(block.tokens):
             (self._mine, self._theirs)[log].unshare(start, end)
         self.rejects += 1
+        self._literals.refused(block.wire[0] & CODING)
         if block.window is not None:
             block.window.reset()
 

@@ -28,6 +28,9 @@ class Effort(enum.IntEnum):
     DENSE = 3
 
 
+CODING = 7
+
+
 class Coding(enum.IntEnum):
     """The low three bits of a block's first byte."""
 
@@ -58,6 +61,11 @@ class LiteralEncoder:
         """Gives the memory of all contexts back; the next block makes them anew."""
         self._pool.rest()
         self._frames = {level: compressor(FRAME_LOG, level) for level in LEVELS.values()}
+
+    def refused(self, coding: int) -> None:
+        """The peer could not decode a block of that coding."""
+        if coding == Coding.STREAM:
+            self._pool.fewer()
 
     def encode(
         self, tokens: bytes, literals: bytes | memoryview, effort: Effort, window: EncodeWindow | None

@@ -83,11 +83,12 @@ class EncodeWindow:
             self.hint = (0, 0, 0)
 
 
-STREAM = 3 << 20  # bytes of memory
+STREAM = 3 << 20  # bytes of memory,
+DECODED = 3 << 19  # and at its other end
 
 
 class Allowance:
-    """How many encoding streams all sessions of this process may have together; every session may have one."""
+    """How many streams of one direction all sessions of this process may have together; each may have one."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -107,30 +108,46 @@ class Allowance:
 
 
 allowance = Allowance(4 * MOST_WINDOWS)
+decoding = Allowance(8 * MOST_WINDOWS)
 
 
 def allow_windows(memory: int) -> None:
-    """Let all sessions of this process use about `memory` bytes for the windows that they encode with."""
-    allowance.most = memory // STREAM
+    """Let all sessions of this process use about `memory` bytes for their windows, in each direction."""
+    allowance.most, decoding.most = memory // STREAM, memory // DECODED
 
 
 class EncodePool:
     """At most MOST_WINDOWS streams. One that was not used lately goes to the next flow that needs one."""
 
     PATIENCE = 4 * MOST_WINDOWS  # blocks
+    MODESTY = 1024  # blocks, after which one more is tried again
 
     def __init__(self) -> None:
         self._streams: OrderedDict[int, EncodeStream] = OrderedDict()
+        self._fewest, self._refused_at = MOST_WINDOWS, 0
         self._clock = 0
+
+    @property
+    def _most(self) -> int:
+        return min(MOST_WINDOWS, self._fewest + (self._clock - self._refused_at) // self.MODESTY)
 
     def rest(self) -> None:
         """Gives all memory back; a flow that goes on begins a new stream."""
-        for stream in self._streams.values():
-            owner = stream.owner()
-            if owner is not None and owner.stream is stream:
-                owner.stream = None
-        allowance.give(len(self._streams))
-        self._streams.clear()
+        while self._streams:
+            self._end_oldest()
+
+    def fewer(self) -> None:
+        """The peer has lost a stream, perhaps because its memory is short: one less for a while."""
+        if self._streams:
+            self._fewest, self._refused_at = max(1, len(self._streams) - 1), self._clock
+            self._end_oldest()
+
+    def _end_oldest(self) -> None:
+        _, stream = self._streams.popitem(last=False)
+        owner = stream.owner()
+        if owner is not None and owner.stream is stream:
+            owner.stream = None
+        allowance.give(1)
 
     def __del__(self) -> None:
         allowance.give(len(self._streams))
@@ -155,7 +172,7 @@ class EncodePool:
             owner = stream.owner()
             if owner is None or owner.stream is not stream:
                 return self._take(key, level)
-        if len(self._streams) < MOST_WINDOWS and allowance.take(first=not self._streams):
+        if len(self._streams) < self._most and allowance.take(first=not self._streams):
             return compressor(WINDOW_LOG, level)
         key, stream = next(iter(self._streams.items()))
         if self._clock - stream.used < self.PATIENCE:
@@ -186,8 +203,12 @@ class DecodeStream:
     """The reading end of an EncodeStream: asks for exactly as many bytes as a block says it has."""
 
     def __init__(self) -> None:
+        decoding.take(first=True)
         self._feed = _Feed()
         self._reader = decompressor().stream_reader(cast(IO[bytes], self._feed), read_size=1 << 17)
+
+    def __del__(self) -> None:
+        decoding.give(1)
 
     def decompress(self, payload: memoryview, length: int) -> bytes:
         """At most `length` bytes; zstandard.ZstdError for garbage. After a short answer the stream is over."""
@@ -215,7 +236,9 @@ class DecodeWindow:
 
 
 class DecodePool:
-    """Bounds the streams that a peer can make us keep; more than a correct sender has live."""
+    """Bounds the streams that a peer can make us keep: more than a correct sender has live, unless all peers together
+    have more than they may. A sender whose stream had to go keeps fewer.
+    """
 
     MOST = 2 * MOST_WINDOWS
 
@@ -225,7 +248,8 @@ class DecodePool:
     def start(self, window: DecodeWindow) -> DecodeStream:
         """A new stream for the window; the one longest unused may have to go."""
         self._windows.pop(id(window), None)
-        while len(self._windows) >= self.MOST:
+        window.stream = None
+        while len(self._windows) >= self.MOST or (self._windows and decoding.taken >= decoding.most):
             _, oldest = self._windows.popitem(last=False)
             owner = oldest()
             if owner is not None:

@@ -240,7 +240,7 @@ class Limits(_Section, frozen=True):
     memory: Annotated[
         Size,
         _is(
-            "Buffers of all flows and lanes together; their compression windows may take a quarter of it besides.",
+            "Buffers of all flows and lanes together; their compression windows may take half of it besides.",
             unit="bytes",
             at_least=16 * 2**20,
             at_most=2**40,

@@ -1,5 +1,6 @@
 """The cache's interface: sessions, room, acknowledgements, rejections, windows, both directions."""
 
+import gc
 import random
 import threading
 
@@ -7,7 +8,7 @@ import pytest
 
 from dedupe import BadBlock, Cache, DecodeWindow, Effort, EncodeWindow, OfferError
 from dedupe.literals import EARNED, Coding
-from dedupe.window import MOST_WINDOWS
+from dedupe.window import MOST_WINDOWS, decoding
 from tests.unit.dedupe.corpus import NOISE, RUNS, TABLE, TEXT, meet, pair
 
 LIMIT = 1 << 20
@@ -196,6 +197,32 @@ def test_many_flows_share_a_bounded_number_of_streams() -> None:
             block = left.encode(raw, effort=Effort.DENSE, window=out, store=False, literal=True)
             assert right.decode(block.wire, window=into, limit=LIMIT) == raw
     assert sum(out.stream is not None for out, _ in flows) == MOST_WINDOWS
+
+
+def test_a_receiver_short_of_memory_keeps_few_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends to it finds out, and has fewer; every byte arrives."""
+    before = decoding.taken
+    monkeypatch.setattr(decoding, "most", before + 8)
+    sessions = [(pair(), [(EncodeWindow(), DecodeWindow()) for _ in range(12)]) for _ in range(3)]
+    refused = []
+    for turn in range(30):
+        refused.append(0)
+        for (left, right), flows in sessions:
+            for number, (out, into) in enumerate(flows):
+                raw = TEXT[number * 500 + turn * 7 :][:9000]
+                block = left.encode(raw, effort=Effort.DEFAULT, window=out, store=False)
+                try:
+                    assert right.decode(block.wire, window=into, limit=LIMIT) == raw
+                except BadBlock:
+                    left.reject(block)
+                    refused[-1] += 1
+            assert decoding.taken - before <= 8 + len(sessions)
+    assert sum(refused) > 0
+    assert refused[-5:] == [0] * 5
+    assert any(out.stream for _, flows in sessions for out, _ in flows)
+    del sessions, flows, left, right, out, into
+    gc.collect()
+    assert decoding.taken == before
 
 
 def test_streams_of_ended_flows_are_used_again() -> None:
