@@ -16,6 +16,7 @@ from appliance.config.units import show_size
 from appliance.events import Severity
 from appliance.index_memory import IndexMemory, usual_budget
 from appliance.loop import Loop, Worker
+from appliance.spread import ALONE, Part
 
 SAVE_S = 1.0  # between two rounds of saving
 READY_STEP_S = 0.02  # at one cache's turn to be read back before traffic begins
@@ -54,11 +55,14 @@ class Caches:
     restore(peer, domain, cache) is called when a cache that stood in memory only can be had on disk; False: not now.
     """
 
-    def __init__(self, loop: Loop, directory: Path, box: str, emit: Emit, restore: Restore) -> None:
+    def __init__(
+        self, loop: Loop, directory: Path, box: str, emit: Emit, restore: Restore, part: Part = ALONE
+    ) -> None:
         self._loop = loop
         self._box = box
         self._emit = emit
         self._restore = restore
+        self._part = part
         self._disk = CacheDisk(loop, directory, box, emit)
         self._worker = Worker(loop, "caches")
         self._answering = Answering()
@@ -77,9 +81,12 @@ class Caches:
             for domain in config.domains(peer.id)
         }
         logs = sum(2 * capacity for capacity in asked.values())
-        self._memory.budget = int(config.cache.index) or usual_budget(logs, dedupe.machine_memory())
+        own = sum(2 * capacity for (peer, _), capacity in asked.items() if self._part.has(peer))
+        budget = int(config.cache.index) or usual_budget(logs, dedupe.machine_memory())
+        self._memory.budget = budget * own // max(logs, 1)
         self._disk.asked = frozenset(asked)
-        self._disk.make_room(int(config.cache.disk) - sum(map(dedupe.disk_size, asked.values())))
+        if self._part.number == 1:  # of several processes one is enough to tidy up
+            self._disk.make_room(int(config.cache.disk) - sum(map(dedupe.disk_size, asked.values())))
 
     def open(self, peer: str, capacity: int, domain: int) -> dedupe.Cache:
         """The cache of a peer's domain; in memory only for the time being, and an event says so, if the disk fails."""

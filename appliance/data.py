@@ -41,9 +41,11 @@ from appliance.flows.flow import Flow
 from appliance.gate import Gate
 from appliance.intercept import Accepted, BoxSpec, Interception, NftError, PeerSpec, dial
 from appliance.intercept.stale import StaleTuples
+from appliance.lanes import hint
 from appliance.lanes.frames import VERSION, Address, Site
 from appliance.lanes.lane import Lane
 from appliance.lanes.reception import Reception
+from appliance.lanes.usher import Usher
 from appliance.loop import READ, Loop, Worker
 from appliance.notify import Notifier
 from appliance.peer import Peer
@@ -52,6 +54,7 @@ from appliance.rotation import Rotation
 from appliance.rpc import RpcError
 from appliance.rpc_loop import RpcServer
 from appliance.site import own as own_site
+from appliance.spread import Part, number_of
 from appliance.teller import Teller
 from appliance.trust import Trust
 
@@ -64,7 +67,9 @@ SWITCH_S = 0.0005  # a thread that holds the GIL delays the loop by at most this
 class DataPlane:
     """Everything of one box that carries flows."""
 
-    def __init__(self, config: Config, notifier: Notifier) -> None:
+    def __init__(self, config: Config, notifier: Notifier, part: Part) -> None:
+        self._part = part
+        config = part.config(config)
         self.loop = Loop()
         self.worker = Worker(self.loop, "codec")
         self.buffers = Buffers(int(config.limits.memory))
@@ -76,7 +81,7 @@ class DataPlane:
         self._notifier = notifier
         self._teller = Teller(self._publish, self.loop.clock)
         directory = Path(config.box.state_dir) / "cache"
-        self._caches = Caches(self.loop, directory, str(config.box.id), self.emit, self._restore_cache)
+        self._caches = Caches(self.loop, directory, str(config.box.id), self.emit, self._restore_cache, part)
         self._bypass = Bypass.load(Path(config.box.state_dir))
         self._trust = Trust.load(Path(config.box.state_dir))
         self._rotation = Rotation(Path(config.box.key), lambda peer: self._trust.keys(peer.config), self.emit)
@@ -87,7 +92,7 @@ class DataPlane:
         self._beaten = 0.0
         self._beating = False
         self._checked = 0.0
-        self._interception = Interception(box_spec(config, self._bypass), HEARTBEAT_S)
+        self._interception = Interception(self._spec(), HEARTBEAT_S)
         self._doors = Doors(self.loop, self._interception, self._spec, self._take, self.emit)
         self._gate = Gate(self.loop, self.buffers, config.limits, self._peers, self._doors.update, self.emit)
         self._stale: StaleTuples | None = None
@@ -209,12 +214,16 @@ class DataPlane:
             "enrol_answer": self._rpc_enrol_answer,
             "sound": self._rpc_sound,
         }
-        self._rpc = RpcServer(self.loop, run_dir / "data.sock", handlers)
+        self._rpc = RpcServer(self.loop, run_dir / self._part.socket, handlers)
         self._reception = Reception(
             self.loop, self._adopt, self._report_refusal, self.config.limits.handshakes
         )
+        if self._part.of > 1:
+            self._reception.usher = Usher(
+                self.loop, self._part, run_dir, self._whose, self._reception.admit, self._reception.refuse
+            )
         self._reception.listen(_endpoints(self.config))
-        self._stale = StaleTuples()
+        self._stale = StaleTuples(self._part.number)
         self.loop.register(self._stale.fileno(), READ, self._stale_tuples)
         self._interception.open()
         self._caches.configure(self.config)
@@ -224,7 +233,8 @@ class DataPlane:
         self._caches.ready()
         self._pin()
         self._beat()
-        self.emit("data.started", "info", self.id, "the data plane is up", {"pid": os.getpid()})
+        evidence = {"pid": os.getpid(), "process": self._part.number}
+        self.emit("data.started", "info", self.id, "the data plane is up", evidence)
         self._notifier.ready()
 
     def run(self) -> None:
@@ -261,7 +271,7 @@ class DataPlane:
     def _add_peer(self, peer_id: str) -> None:
         config = self.config.peer(peer_id)
         assert config is not None
-        if not self._trust.accepts(config):
+        if not self._part.has(peer_id) or not self._trust.accepts(config):
             return
         context = self._client_context(config)
         peer = self._peers[peer_id] = Peer(self, config, context, self.config.domains(peer_id))
@@ -288,6 +298,13 @@ class DataPlane:
         self._reception.context = identity.tls_context(
             server_side=True, identity=self._rotation.own, peer_certs=certificates
         )
+
+    def _whose(self, name: str) -> int:
+        """The number of the process that has the peer with this hint; 0: nobody's."""
+        for config in self.config.peers:
+            if any(hint.meant(name, key) for key in self._trust.keys(config)):
+                return number_of(str(config.id), self._part.of)
+        return 0
 
     def _adopt(self, lane: Lane) -> bool:
         peer_id = self._holders.get(lane.certificate)
@@ -318,7 +335,7 @@ class DataPlane:
 
     def _spec(self) -> BoxSpec:
         """What the kernel is to do while no peer has a door."""
-        spec = box_spec(self.config, self._bypass)
+        spec = self._part.spec(box_spec(self.config, self._bypass))
         return dataclasses.replace(spec, peers=tuple(self._peer_spec(peer) for peer in spec.peers))
 
     def _peer_spec(self, spec: PeerSpec) -> PeerSpec:
@@ -436,7 +453,7 @@ class DataPlane:
 
     def _rpc_reload(self, params: dict[str, Any]) -> dict[str, Any]:
         try:
-            config = from_dict(params["config"], "the configuration from control")
+            config = self._part.config(from_dict(params["config"], "the configuration from control"))
         except (KeyError, ConfigError) as error:
             raise RpcError("bad_request", str(error)) from error
         change = difference(self.config, config)
@@ -475,7 +492,8 @@ class DataPlane:
         for peer_id in peers:
             self._drop_peer(peer_id, "its cache is cleared")
         try:
-            self._caches.clear(wanted)
+            for each in [wanted] if self._part.of == 1 else peers:  # other processes clear their own
+                self._caches.clear(each)
             for peer_id in peers:
                 text = f"the chunk cache of peer {peer_id} was cleared; its flows were broken off"
                 self.emit("cache.cleared", "warning", peer_id, text, {})
@@ -531,8 +549,9 @@ def _endpoints(config: Config) -> tuple[Address, ...]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """`branchline-data CONFIG`; SIGTERM drains and stops it, SIGINT stops it at once.
+    """`branchline-data CONFIG SOURCE NUMBER`: the process with that number of those that CONFIG asks for.
 
+    SIGTERM drains and stops it, SIGINT stops it at once.
     Exits 2 on a configuration error, 1 when something cannot be had.
     """
     arguments = sys.argv[1:] if argv is None else argv
@@ -540,7 +559,9 @@ def main(argv: list[str] | None = None) -> int:
     go_first()
     dedupe.keep_heap()
     try:
-        plane = DataPlane(load(arguments[0]), Notifier())
+        config = load(arguments[0])
+        number = int(arguments[2]) if len(arguments) > 2 else 1
+        plane = DataPlane(config, Notifier(), Part(number, config.box.processes))
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 2

@@ -15,7 +15,9 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
+
+from appliance.lanes import hint
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -145,13 +147,28 @@ def is_certificate(der: bytes) -> bool:
     return True
 
 
+class _Dialler(ssl.SSLContext):
+    """Says in the ClientHello, to whom it concerns, which box is coming."""
+
+    _certificate: bytes
+
+    def __new__(cls, certificate: bytes) -> Self:
+        context = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+        context._certificate = certificate
+        return context
+
+    def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        options["server_hostname"] = hint.make(self._certificate)
+        return super().wrap_socket(*arguments, **options)
+
+
 def tls_context(*, server_side: bool, identity: Identity, peer_certs: Iterable[bytes]) -> ssl.SSLContext:
     """TLS 1.3 with both sides proving their keys.
 
     Only holders of a key in `peer_certs` (DER) get through the handshake. Which one it was is for the caller to see:
     compare `getpeercert(binary_form=True)` with the peers' certificates. ssl.SSLError if a certificate is not one.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if server_side else _Dialler(identity.certificate)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False  # a peer is its key; addresses and names may change
     context.verify_mode = ssl.CERT_REQUIRED

@@ -60,8 +60,11 @@ class Rotation:
 
     def check(self, peers: list[Peer]) -> None:
         """To be called now and then, and when a peer has said something."""
-        if self.next is not None and not self.waiting(peers):
-            self._once(READY, "", self.next.public, "every peer takes the new key")
+        if self.next is not None:
+            if not self.waiting(peers):
+                self._once(READY, "", self.next.public, "every peer takes the new key")
+            else:
+                self._said.discard((READY, "", self.next.public))
         for peer in peers:
             said = peer.said.next_key if peer.said is not None else ""
             keys = self._keys(peer)

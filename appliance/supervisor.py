@@ -43,6 +43,8 @@ class Program:
     patient: bool = False
     """Whether it begins with SIGTERM and SIGHUP blocked and unblocks them when it can handle them; without that one
     of them, come too early, ends it on the spot with nothing put in order."""
+    beside: bool = False
+    """Whether it is started and stopped together with the one before it."""
 
 
 class _Process:
@@ -109,7 +111,7 @@ def _before_exec(parent: int, blocked: Iterable[int]) -> Callable[[], None]:
 
 
 class Supervisor:
-    """Runs `programs`: each is started when the one before it is ready, and stopped when the one after it has ended."""
+    """Runs `programs`: each is started when those before it are ready, and stopped when those after it have ended."""
 
     def __init__(self, programs: Sequence[Program], run_dir: Path) -> None:
         self._run_dir = run_dir
@@ -176,16 +178,20 @@ class Supervisor:
         """Want the next in order, or stop the last in order."""
         now = time.monotonic()
         if self._stopping:
+            running = False
             for process in reversed(self._processes):
                 process.child.unwant()
-                if process.popen is not None:
+                running |= process.popen is not None
+                if running and not process.program.beside:
                     break
         else:
+            ready = True
             for process in self._processes:
+                if not ready and not process.program.beside:
+                    break
                 if not process.child.wanted:
                     process.child.want(now)
-                if not process.child.ever_ready:
-                    break
+                ready &= process.child.ever_ready
         for process in self._processes:
             self._attend(process)
         first = self._processes[0]

@@ -17,6 +17,7 @@ from appliance.cli.bounded import seconds_option, told_enough
 from appliance.cli.choosing import MOST, Choice, End, choosing
 from appliance.cli.parsed import Parsed
 from appliance.config import units
+from appliance.spread import Part, number_of
 
 SHOWN = 5  # flows that are named when it is not clear which is meant
 
@@ -60,12 +61,13 @@ def capture(
 
     with asking(socket_path) as box:
         flow = _one(Choice(end, peer, application, reason).of(box.call("flows", limit=MOST)))
-        interfaces = box.call("config")["box"]["lan"]
+        config = box.call("config")["box"]
+    interfaces = config["lan"]
     enough = told_enough()
     frames_socket = socket_path.parent / f"capture-{os.getpid()}.sock"
     try:
         with Recorder(output, frames_socket) as recorder:
-            ends = _begin(flow, socket_path.parent / "data.sock", frames_socket, seconds)
+            ends = _begin(flow, config["processes"], socket_path.parent, frames_socket, seconds)
             recorder.listen(interfaces, ends)
             click.echo(f"recording {_named(flow)} into {output}, for at most {seconds:.0f} s", err=True)
             done = recorder.run(seconds, size, enough)
@@ -99,11 +101,14 @@ def _named(flow: Mapping[str, Any]) -> str:
     return f"{tables.endpoint(flow['client'])} to {tables.endpoint(flow['server'])}"
 
 
-def _begin(flow: Mapping[str, Any], data_socket: Path, frames_socket: Path, seconds: float) -> Any:
+def _begin(
+    flow: Mapping[str, Any], processes: int, run_dir: Path, frames_socket: Path, seconds: float
+) -> Any:
     """Has the data plane feed us the flow's frames; the ends of the flow on the LAN. A passed flow has no frames."""
     if flow["kind"] == "passed":
         return tuple(flow["client"]), tuple(flow["server"])
-    with asking(data_socket) as plane:  # only root may ask it: it gives payload away
+    part = Part(number_of(flow["peer"], processes), processes)
+    with asking(run_dir / part.socket) as plane:  # only root may ask it: it gives payload away
         begun = plane.call(
             "capture",
             client=flow["client"],

@@ -23,6 +23,7 @@ def run(config: Path) -> int:
     What is wrong with the file or the machine is said before anything is changed.
     """
     from appliance.preflight import StartError, check, lock, make_directories
+    from appliance.spread import parts
     from appliance.supervisor import Program, Supervisor
 
     source = config.absolute()
@@ -32,16 +33,26 @@ def run(config: Path) -> int:
         make_directories(wanted)
         with lock(wanted):
             accepted = write_accepted(wanted)
+            # They start from what is in force; the file is for reloads, and for whoever looks at `ps`.
+            files = (str(accepted), str(source))
+            python = (sys.executable, "-m")
             programs = [
-                # They start from what is in force; the file is for reloads, and for whoever looks at `ps`.
                 Program(
-                    name,
-                    (sys.executable, "-m", f"appliance.{name}", str(accepted), str(source)),
-                    watchdog,
-                    essential=name == "control",
-                    patient=name == "control",
-                )
-                for name, watchdog in (("control", _CONTROL_WATCHDOG_S), ("data", _DATA_WATCHDOG_S))
+                    "control",
+                    (*python, "appliance.control", *files),
+                    _CONTROL_WATCHDOG_S,
+                    essential=True,
+                    patient=True,
+                ),
+                *(
+                    Program(
+                        part.name,
+                        (*python, "appliance.data", *files, str(part.number)),
+                        _DATA_WATCHDOG_S,
+                        beside=part.number > 1,
+                    )
+                    for part in parts(wanted.box.processes)
+                ),
             ]
             return Supervisor(programs, Path(wanted.box.run_dir)).run()
     except ConfigError as error:

@@ -42,7 +42,10 @@ def lines(answer: Mapping[str, Any]) -> list[Any]:
 
     data, flows, events = (answer.get(key, {}) for key in ("data", "flows", "events"))
     age = tables.ago(data.get("since"))
-    if data.get("up"):
+    if data.get("up") and data.get("reason"):
+        why = f" for {age}: {data['reason']}; new flows of its peers pass through"
+        plane = tables.line("data plane  ", ("in part", "yellow"), why)
+    elif data.get("up"):
         plane = tables.line("data plane  ", ("up", "green"), f" for {age}")
     else:
         why = f" for {age}: {data.get('reason', '')}; new flows pass through"

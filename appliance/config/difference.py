@@ -8,7 +8,7 @@ from typing import Any
 
 from appliance.config.schema import Config, Peer
 
-_FIXED = ("id", "key", "state_dir", "run_dir")
+_FIXED = ("id", "key", "state_dir", "run_dir", "processes")
 _REPLACING = {"key", "dials", "cache"}
 
 

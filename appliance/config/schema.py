@@ -70,6 +70,17 @@ class Box(_Section, frozen=True):
             at_most=5,
         ),
     ] = Duration(0.1)
+    processes: Annotated[
+        int,
+        _is(
+            "Data processes over which the peers are spread, each with a codec thread and its part of the limits; "
+            "the death of one is felt by its peers alone. More than 1 is for a box with many busy peers and cores to "
+            "spare, two for each process.",
+            unit="number",
+            at_least=1,
+            at_most=16,
+        ),
+    ] = 1
     state_dir: Annotated[
         str, _is("Directory for what outlives a restart: event log, bypass state, chunk caches.")
     ] = "/var/lib/branchline"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from appliance.config import to_dict
 from appliance.control import summary
 from appliance.control.in_force import InForce
 from appliance.control.kernel import Kernel, KernelError
+from appliance.control.planes import Planes
 from appliance.events import SEVERITIES, Event, EventLog
 from appliance.rpc import Params, RpcError
-from appliance.rpc_asyncio import AsyncHandler, Connection
+from appliance.rpc_asyncio import AsyncHandler
 from appliance.version import version
 
 _MOST_FLOWS = 10_000  # the data plane drops an asker to whom it owes more than 8 MiB
@@ -27,9 +28,7 @@ _PATIENCE_S = 2.0  # a data plane that hangs must not keep anybody from knowing 
 class Answers:
     """The methods of the control socket that only read. `source` is the file that people edit."""
 
-    def __init__(
-        self, source: Path, in_force: InForce, kernel: Kernel, data: Connection, log: EventLog
-    ) -> None:
+    def __init__(self, source: Path, in_force: InForce, kernel: Kernel, data: Planes, log: EventLog) -> None:
         self._source = source
         self._in_force = in_force
         self._kernel = kernel
@@ -63,7 +62,7 @@ class Answers:
             "since": self._began,
             "data": {
                 "up": said is not None,
-                "reason": silence,
+                "reason": "; ".join(silence.values()),
                 "since": self._data.since,
                 **{key: value for key, value in (said or {}).items() if key not in _MERGED},
             },
@@ -77,7 +76,7 @@ class Answers:
                 said.get("peers") if said else None,
                 self._in_force.bypass,
                 self._in_force.trust,
-                silence,
+                self._by_peer(silence),
             ),
             "events": summary.counts(self._log.since(time.time() - _HOUR_S)),
         }
@@ -86,7 +85,11 @@ class Answers:
         """Every configured peer."""
         said, silence = await self._ask_data("peers")
         return summary.peers(
-            self._in_force.config, said, self._in_force.bypass, self._in_force.trust, silence
+            self._in_force.config,
+            said,
+            self._in_force.bypass,
+            self._in_force.trust,
+            self._by_peer(silence),
         )
 
     async def flows(self, params: Params) -> list[summary.Tree]:
@@ -132,12 +135,15 @@ class Answers:
         """The configuration in force."""
         return to_dict(self._in_force.config)
 
-    async def _ask_data(self, method: str, params: Params | None = None) -> tuple[Any, str]:
-        """What it says, and why it says nothing if it does not."""
-        try:
-            return await self._data.call(method, params, within=_PATIENCE_S), ""
-        except RpcError as error:
-            return None, error.message
+    async def _ask_data(self, method: str, params: Params | None = None) -> tuple[Any, dict[int, str]]:
+        """What its processes say, and why those say nothing that do not, by their numbers."""
+        return await self._data.ask(method, params, _PATIENCE_S)
+
+    def _by_peer(self, silence: Mapping[int, str]) -> dict[str, str]:
+        """Of the peers whose process says nothing, why."""
+        peers = [str(peer.id) for peer in self._in_force.config.peers]
+        numbers = {peer: self._data.number_of(peer) for peer in peers}
+        return {peer: silence[number] for peer, number in numbers.items() if number in silence}
 
     async def _flow_counts(self, said: summary.Tree | None) -> summary.Tree:
         streams = said.get("totals", {}).get("streams") if said else 0

@@ -12,8 +12,9 @@ from typing import Any
 import dedupe
 from appliance.attempt import Attempt
 from appliance.control.in_force import InForce
+from appliance.control.planes import Planes
 from appliance.rpc import Params, RpcError
-from appliance.rpc_asyncio import AsyncHandler, Connection
+from appliance.rpc_asyncio import AsyncHandler
 
 _ACTIONS = ("status", "verify", "clear")
 _CLEARING_S = 30.0
@@ -24,7 +25,7 @@ _POLL_S = 0.02
 class Caches:
     """The method `cache` of the control socket. The files are read here, and changed by the data plane alone."""
 
-    def __init__(self, in_force: InForce, data: Connection) -> None:
+    def __init__(self, in_force: InForce, data: Planes) -> None:
         self._in_force = in_force
         self._data = data
 

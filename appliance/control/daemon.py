@@ -20,13 +20,14 @@ from appliance.control.enrolment import Enrolment
 from appliance.control.in_force import InForce
 from appliance.control.kernel import Kernel, KernelError
 from appliance.control.keys import Keys
+from appliance.control.planes import Planes
 from appliance.control.shaper import Shaper
 from appliance.enrolment.messages import ASKED
 from appliance.events import LONGEST, Event, EventLog, Severity, decode
 from appliance.lanes.path import SMALL_PACKETS
 from appliance.notify import Notifier
 from appliance.rpc import RpcError
-from appliance.rpc_asyncio import Connection, Server, datagrams
+from appliance.rpc_asyncio import Server, datagrams
 from appliance.supervisor import EVENTS_SOCKET
 from appliance.trust import Trust
 
@@ -48,8 +49,10 @@ class Control:
         self._kernel = kernel
         self._notifier = notifier
         self._log = EventLog(Path(config.box.state_dir) / "events.jsonl", size=config.limits.event_log)
-        self._data = Connection(
-            self._run_dir / "data.sock",
+        self._processes = config.box.processes
+        self._data = Planes(
+            self._run_dir,
+            self._processes,
             on_event=self._data_event,
             on_up=self._data_up,
             on_down=self._data_down,
@@ -73,7 +76,7 @@ class Control:
         )
         self._shaper = Shaper(self._in_force, kernel, self._data, self._emit)
         self._stop = asyncio.Event()
-        self._data_said_goodbye = False
+        self._said_goodbye: set[int] = set()
         self._paths_changed = False
         self._reload = asyncio.Event()
         self._check = check
@@ -172,17 +175,25 @@ class Control:
 
     # The data plane.
 
-    async def _data_up(self) -> None:
-        self._data_said_goodbye = False
-        self._emit("data.up", "info", "the data plane is connected", {})
-        await self._in_force.tell_data()
+    async def _data_up(self, process: int) -> None:
+        self._said_goodbye.discard(process)
+        plane, _ = self._named(process)
+        self._emit("data.up", "info", f"{plane} is connected", {})
+        await self._in_force.tell_data(process)
         await self._in_force.look_at_paths()
 
-    def _data_down(self) -> None:
-        if self._data_said_goodbye:
-            self._emit("data.down", "info", "the data plane has been stopped; new flows pass through", {})
+    def _data_down(self, process: int) -> None:
+        plane, flows = self._named(process)
+        if process in self._said_goodbye:
+            self._emit("data.down", "info", f"{plane} has been stopped; {flows} pass through", {})
         else:
-            self._emit("data.down", "error", "the data plane is gone; new flows pass through", {})
+            self._emit("data.down", "error", f"{plane} is gone; {flows} pass through", {})
+
+    def _named(self, process: int) -> tuple[str, str]:
+        """A data process and the flows that are its own, for a person."""
+        if self._processes == 1:
+            return "the data plane", "new flows"
+        return f"data process {process} of {self._processes}", "new flows of its peers"
 
     # The events.
 
@@ -197,16 +208,17 @@ class Control:
         self._log.append(event, echo=echo)
         self._server.publish(event)
 
-    def _data_event(self, tree: Any) -> None:
+    def _data_event(self, process: int, tree: Any) -> None:
         try:
             event = msgspec.convert(tree, Event)
-            self._data_said_goodbye |= event.kind == "data.stopped"
+            if event.kind == "data.stopped":
+                self._said_goodbye.add(process)
             self._keep(event, echo=False)  # it has said so itself
             self._keys.heard(event.kind, event.evidence)
             if event.kind == SMALL_PACKETS:
                 self._paths_changed = True
             if event.kind == ASKED:
-                self._enrolment.asked(event.evidence)
+                self._enrolment.asked(process, event.evidence)
         except msgspec.ValidationError as error:
             self._emit("data.garbled", "warning", f"an event of the data plane is none: {error}", {})
 

@@ -16,12 +16,13 @@ from appliance.config import Config, Peer, peers_d
 from appliance.config.values import Endpoint, Name, PublicKey
 from appliance.config.verify import problems
 from appliance.control.in_force import Emit, InForce
+from appliance.control.planes import TO, Planes
 from appliance.enrolment.decision import RefusedError, decide, granted
 from appliance.enrolment.messages import Answer, Request
 from appliance.enrolment.token import Token
 from appliance.identity import IdentityError, fingerprint, load_identity
 from appliance.rpc import Params, RpcError
-from appliance.rpc_asyncio import AsyncHandler, Connection
+from appliance.rpc_asyncio import AsyncHandler
 from appliance.trust import Invitation, Trust
 
 USUAL_LIFE_S = 3600.0
@@ -35,7 +36,7 @@ class Enrolment:
         self,
         source: Path,
         in_force: InForce,
-        data: Connection,
+        data: Planes,
         emit: Emit,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -135,9 +136,9 @@ class Enrolment:
 
     # Requests, which the data plane passes on.
 
-    def asked(self, evidence: dict[str, Any]) -> None:
-        """A box has come with an invitation: `ticket`, `certificate` of the one-time key, `request`."""
-        self._requests.put_nowait(evidence)
+    def asked(self, process: int, evidence: dict[str, Any]) -> None:
+        """A box has come to that data process with an invitation: `ticket`, `certificate` of its key, `request`."""
+        self._requests.put_nowait({**evidence, TO: process})
 
     async def run(self) -> None:
         """Decides one request after the other."""
@@ -149,7 +150,7 @@ class Enrolment:
                 self._emit("enrol.refused", "warning", f"a box was not enrolled: {error}", {})
                 answer = {"refusal": str(error)}
             with contextlib.suppress(RpcError):  # the box has hung up, or comes again
-                await self._data.call("enrol_answer", {"ticket": evidence["ticket"], **answer})
+                await self._data.call("enrol_answer", {key: evidence[key] for key in ("ticket", TO)} | answer)
 
     async def _decide(self, evidence: dict[str, Any]) -> dict[str, Any]:
         request = msgspec.convert(evidence["request"], Request)

@@ -12,10 +12,11 @@ from appliance.config import Config, ConfigError, difference, load, to_dict
 from appliance.config.accepted import write_accepted
 from appliance.config.boxspec import box_spec
 from appliance.control.kernel import Kernel, KernelError
+from appliance.control.planes import TO, Planes
 from appliance.events import Severity
 from appliance.intercept.specs import BoxSpec
 from appliance.rpc import Params, RpcError
-from appliance.rpc_asyncio import AsyncHandler, Connection
+from appliance.rpc_asyncio import AsyncHandler
 from appliance.trust import Trust
 
 Emit = Callable[[str, Severity, str, dict[str, Any]], None]
@@ -32,7 +33,7 @@ class InForce:
         trust: Trust,
         *,
         kernel: Kernel,
-        data: Connection,
+        data: Planes,
         emit: Emit,
     ) -> None:
         self.config = config
@@ -69,14 +70,14 @@ class InForce:
             except KernelError as error:
                 self._emit("kernel.failed", "error", f"what passes through uses large packets: {error}", {})
 
-    async def tell_data(self) -> None:
-        """Say everything to a data plane that is new: it may have read its files just before the last change."""
+    async def tell_data(self, process: int) -> None:
+        """Say everything to a data process that is new: it may have read its files just before the last change."""
         async with self.changing:
             try:
-                await self._data.call("reload", {"config": to_dict(self.config)})
-                await self._data.call("bypass", self.bypass.describe())
-                await self._data.call("trust", self.trust.describe())
-                await self._data.call("keys", {})
+                await self._data.call("reload", {"config": to_dict(self.config), TO: process})
+                await self._data.call("bypass", self.bypass.describe() | {TO: process})
+                await self._data.call("trust", self.trust.describe() | {TO: process})
+                await self._data.call("keys", {TO: process})
             except RpcError as error:
                 self._emit("data.refused", "error", f"the data plane refuses what is in force: {error}", {})
 

@@ -11,14 +11,15 @@ from appliance import identity, rotation
 from appliance.config.durable import flush_directory
 from appliance.config.values import PublicKey
 from appliance.control.in_force import Emit, InForce
+from appliance.control.planes import Planes
 from appliance.rpc import Params, RpcError
-from appliance.rpc_asyncio import AsyncHandler, Connection
+from appliance.rpc_asyncio import AsyncHandler
 
 
 class Keys:
     """The method `key_rotate` of the control socket, and the events of the data plane about keys."""
 
-    def __init__(self, in_force: InForce, data: Connection, emit: Emit) -> None:
+    def __init__(self, in_force: InForce, data: Planes, emit: Emit) -> None:
         self._in_force = in_force
         self._data = data
         self._emit = emit
@@ -69,6 +70,9 @@ class Keys:
                 self._emit("key.failed", "error", text, {"kind": kind})
 
     async def _switch(self) -> None:
+        said = await self._data.call("keys", {})
+        if said["waiting"]:
+            return  # another data process still has peers that do not take it; it says when they do
         os.replace(identity.next_path(self._key), self._key)  # whole or not at all: every peer takes either
         flush_directory(self._key.parent)
         await self._data.call("keys", {})

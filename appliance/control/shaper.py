@@ -10,9 +10,9 @@ from appliance.config import Config
 from appliance.control.finding import Finder
 from appliance.control.in_force import Emit, InForce
 from appliance.control.kernel import Kernel, KernelError
+from appliance.control.planes import Planes
 from appliance.control.shaping import ROOT, Link, interface_of, links, paths_of
 from appliance.rpc import RpcError
-from appliance.rpc_asyncio import Connection
 from appliance.traffic import minor
 
 CHECK_S = 2.0  # between looks at whether somebody took it away
@@ -37,7 +37,7 @@ class _Unknown:
 class Shaper:
     """`run` until cancelled; the kernel takes it all away at its end. Trouble is an event, and never an end."""
 
-    def __init__(self, in_force: InForce, kernel: Kernel, data: Connection, emit: Emit) -> None:
+    def __init__(self, in_force: InForce, kernel: Kernel, data: Planes, emit: Emit) -> None:
         self._in_force = in_force
         self._kernel = kernel
         self._data = data

@@ -12,6 +12,7 @@ from appliance.bypass import Bypass
 from appliance.config import Config
 from appliance.events import SEVERITIES, Event
 from appliance.intercept.passed import PassedFlow
+from appliance.spread import number_of
 from appliance.trust import Trust
 
 Tree = dict[str, Any]
@@ -25,15 +26,18 @@ def reduction(totals: Mapping[str, Any]) -> float | None:
 
 
 def peers(
-    config: Config, said: Iterable[Tree] | None, bypass: Bypass, trust: Trust, why_silent: str
+    config: Config, said: Iterable[Tree] | None, bypass: Bypass, trust: Trust, silent: Mapping[str, str]
 ) -> list[Tree]:
-    """One entry for each configured peer: the data plane's, or, if it is silent, what can be known without it."""
+    """One entry for each configured peer: the data plane's, or what can be known without it.
+
+    `silent`: why nothing was said of a peer, by its id.
+    """
     described = {entry.get("id"): entry for entry in said or ()}
     found = []
     for peer in config.peers:
         state, reason = ("unknown", "the data plane does not know it yet")
-        if said is None:
-            state, reason = "down", why_silent
+        if str(peer.id) in silent:
+            state, reason = "down", silent[str(peer.id)]
         if not trust.accepts(peer):
             state, reason = "revoked", "its key was revoked; take it out of the configuration"
         entry = described.get(str(peer.id)) or {
@@ -48,6 +52,7 @@ def peers(
                 "bypassed": bypass.covers(peer.id),
                 "underlay": "tunnel" if peer.tunnel else "private",
                 "on_failure": peer.on_failure,
+                "process": number_of(str(peer.id), config.box.processes),
                 "reduction": reduction(entry),
                 **entry,
             }

@@ -11,15 +11,16 @@ from ipaddress import IPv4Network, IPv6Network
 
 from appliance.flows import reasons
 from appliance.intercept.prefixes import Network, disjoint
-from appliance.intercept.skeleton import TABLE, skeleton
+from appliance.intercept.skeleton import skeleton, table
 from appliance.intercept.specs import BoxSpec, PeerSpec, RuleSpec
 from appliance.intercept.statements import add_elements, matches, owners4, owners6, pass_for
 
 
 def data_table(spec: BoxSpec) -> str:
     """Everything, for a data plane that has no table yet."""
-    fill = _fill(_chains(spec), _collections(spec))
-    return skeleton(policy_chain(peer.index) for peer in spec.peers) + "\n".join(fill) + "\n"
+    chains = _chains(spec)
+    fill = _fill(table(spec.part), chains, _collections(spec))
+    return skeleton(chains, spec.part, shared=spec.shared) + "\n".join(fill) + "\n"
 
 
 def data_update(spec: BoxSpec, before: BoxSpec | None = None) -> str:
@@ -28,6 +29,7 @@ def data_update(spec: BoxSpec, before: BoxSpec | None = None) -> str:
     With the spec that is in place, only what differs is replaced: an empty text when nothing does. Without it all is
     replaced, and applying the text twice changes nothing; chains of peers that are no longer there are then left over.
     """
+    name_of_table = table(spec.part)
     chains, collections = _chains(spec), _collections(spec)
     gone: list[str] = []
     if before is not None:
@@ -35,31 +37,39 @@ def data_update(spec: BoxSpec, before: BoxSpec | None = None) -> str:
         gone = [name for name in old_chains if name not in chains]
         chains = {name: rules for name, rules in chains.items() if old_chains.get(name) != rules}
         collections = {name: items for name, items in collections.items() if old_collections[name] != items}
-    lines = [f"flush {kind} {TABLE} {name}" for kind, name in collections]
+    lines = [f"flush {kind} {name_of_table} {name}" for kind, name in collections]
     # Adding first makes flushing possible whether or not the peer was there.
-    lines += [f"{verb} chain {TABLE} {name}" for name in chains for verb in ("add", "flush")]
-    lines += _fill(chains, collections)
-    lines += [f"delete chain {TABLE} {name}" for name in gone]
+    lines += [f"{verb} chain {name_of_table} {name}" for name in chains for verb in ("add", "flush")]
+    lines += _fill(name_of_table, chains, collections)
+    lines += [f"delete chain {name_of_table} {name}" for name in gone]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _fill(chains: dict[str, list[str]], collections: dict[tuple[str, str], list[str]]) -> list[str]:
+def _fill(
+    name_of_table: str, chains: dict[str, list[str]], collections: dict[tuple[str, str], list[str]]
+) -> list[str]:
     """Commands that fill empty chains, sets and maps."""
-    lines = [f"add rule {TABLE} {name} {rule}" for name, rules in chains.items() for rule in rules]
+    lines = [f"add rule {name_of_table} {name} {rule}" for name, rules in chains.items() for rule in rules]
     for (_, name), items in collections.items():
-        lines += add_elements(TABLE, name, items)
+        lines += add_elements(name_of_table, name, items)
     return lines
 
 
 def _chains(spec: BoxSpec) -> dict[str, list[str]]:
     """Rules of the policy chains by name."""
-    return {policy_chain(peer.index): policy(peer) for peer in spec.peers}
+    return {policy_chain(peer.index): policy(peer) for peer in spec.peers if peer.here}
 
 
 def _collections(spec: BoxSpec) -> dict[tuple[str, str], list[str]]:
     """Elements of the sets and maps by (kind, name)."""
-    owned4, owned6 = owners4(spec), owners6(spec)
+    owned4 = [(prefix, peer) for prefix, peer in owners4(spec) if peer.here]
+    owned6 = [(prefix, peer) for prefix, peer in owners6(spec) if peer.here]
+    mine = {
+        ("set", "mine4"): [str(prefix) for prefix, _ in owned4],
+        ("set", "mine6"): [str(prefix) for prefix, _ in owned6],
+    }
     return {
+        **(mine if spec.shared else {}),
         ("set", "lan"): [f'"{name}"' for name in spec.lan],
         ("set", "own"): [str(port) for port in sorted(set(spec.own_ports))],
         ("map", "policy4"): [f"{prefix} : goto {policy_chain(peer.index)}" for prefix, peer in owned4],

@@ -14,10 +14,8 @@ from appliance.intercept import elements
 from appliance.intercept.backoff import BackOff
 from appliance.intercept.elements import Element
 from appliance.intercept.nft import Nft, NftError
-from appliance.intercept.rules import TABLE, data_table, data_update
+from appliance.intercept.rules import data_table, data_update, table
 from appliance.intercept.specs import BoxSpec
-
-_NAME: Final = TABLE.split()[1]
 
 # A beat may be late by two and a half intervals before new flows pass.
 _LIFE_IN_BEATS: Final = 3.5
@@ -36,7 +34,7 @@ class Known:
 
 
 class Interception:
-    """Table `inet branchline`, owned by this object's netlink socket: it vanishes with close() or with the process.
+    """The table of a data process, owned by this object's netlink socket: it vanishes with close() or the process.
 
     All methods raise NftError. `heartbeat` raises it when the table is gone.
     """
@@ -46,6 +44,8 @@ class Interception:
     ) -> None:
         """`heartbeat_s`: seconds between calls of heartbeat()."""
         self._spec = spec
+        self._table = table(spec.part)
+        self._name = self._table.split()[1]
         self._clock = clock
         self._life = heartbeat_s * _LIFE_IN_BEATS
         self._nft: Nft | None = None
@@ -61,7 +61,7 @@ class Interception:
                 nft.run(text)
                 break
             except NftError:
-                if not _installed(nft) or self._clock() >= deadline:
+                if not self._installed(nft) or self._clock() >= deadline:
                     nft.close()
                     raise
                 time.sleep(0.01)
@@ -78,12 +78,12 @@ class Interception:
         # One batch: deleting first would fail for ever after one expiry, and adding an element
         # that is still there does not renew it on older kernels.
         alive = (Element(elements.interface(name), self._life) for name in self._spec.lan)
-        self._change(elements.flush(_NAME, "active") + elements.add(_NAME, "active", alive))
+        self._change(elements.flush(self._name, "active") + elements.add(self._name, "active", alive))
 
     def present(self) -> bool:
         """Whether the table is still there."""
         try:
-            self._change(elements.flush(_NAME, "pulse"))
+            self._change(elements.flush(self._name, "pulse"))
         except NftError:
             return False
         return True
@@ -110,18 +110,20 @@ class Interception:
         try:
             self._change(
                 [
-                    *elements.add(_NAME, refused, [element]),
-                    *elements.delete(_NAME, refused, [key]),
-                    *elements.add(_NAME, refused, [element]),
-                    *elements.add(_NAME, known, [element]),
-                    *elements.delete(_NAME, known, [key]),
+                    *elements.add(self._name, refused, [element]),
+                    *elements.delete(self._name, refused, [key]),
+                    *elements.add(self._name, refused, [element]),
+                    *elements.add(self._name, known, [element]),
+                    *elements.delete(self._name, known, [key]),
                 ]
             )
         except _FullError:
             # Somebody scans. Forgetting old refusals costs their clients one more RST each.
-            self._change([*elements.flush(_NAME, refused), *elements.add(_NAME, refused, [element])])
+            self._change(
+                [*elements.flush(self._name, refused), *elements.add(self._name, refused, [element])]
+            )
             with contextlib.suppress(_MissingError):
-                self._change(elements.delete(_NAME, known, [key]))
+                self._change(elements.delete(self._name, known, [key]))
         return seconds
 
     def avoid(self, address: str) -> float:
@@ -130,11 +132,11 @@ class Interception:
         seconds = self._failures.failed(address, self._clock())
         name, key = f"asymmetric{_family(address)}", elements.host(address)
         element = Element(key, seconds)
-        renewed = [*elements.delete(_NAME, name, [key]), *elements.add(_NAME, name, [element])]
+        renewed = [*elements.delete(self._name, name, [key]), *elements.add(self._name, name, [element])]
         try:
-            self._change([*elements.add(_NAME, name, [element]), *renewed])
+            self._change([*elements.add(self._name, name, [element]), *renewed])
         except _FullError:
-            self._change([*elements.flush(_NAME, name), *elements.add(_NAME, name, [element])])
+            self._change([*elements.flush(self._name, name), *elements.add(self._name, name, [element])])
         return seconds
 
     def known(self) -> list[Known]:
@@ -143,10 +145,10 @@ class Interception:
             return [
                 Known(*elements.destination_of(element.key), expires=element.seconds or _KNOWN_LIFE)
                 for family in (4, 6)
-                for element in elements.listed(_NAME, f"known{family}")
+                for element in elements.listed(self._name, f"known{family}")
             ]
         except OSError as error:
-            raise _failure(error) from error
+            raise self._failure(error) from error
 
     def learn(self, items: Iterable[Known]) -> None:
         """Adds destinations known from elsewhere, as from before a restart. Ones that are there keep their time."""
@@ -155,19 +157,27 @@ class Interception:
             element = Element(elements.destination(item.address, item.port), item.expires)
             listed[_family(item.address)].append(element)
         self._change(
-            [part for family in (4, 6) for part in elements.add(_NAME, f"known{family}", listed[family])]
+            [part for family in (4, 6) for part in elements.add(self._name, f"known{family}", listed[family])]
         )
 
     def _change(self, changes: Iterable[bytes]) -> None:
         try:
             self._opened().change(changes)
         except OSError as error:
-            raise _failure(error) from error
+            raise self._failure(error) from error
 
     def _opened(self) -> Nft:
         if self._nft is None:
             raise NftError("interception is not open")
         return self._nft
+
+    def _installed(self, nft: Nft) -> bool:
+        # As text: nft 1.0.6 writes broken JSON for a table that has an owner.
+        return f"table {self._table}" in nft.run("list tables inet").splitlines()
+
+    def _failure(self, error: OSError) -> NftError:
+        kind = {errno.ENOENT: _MissingError, errno.ENFILE: _FullError}.get(error.errno or 0, NftError)
+        return kind(f"table {self._table}: {error.strerror}")
 
 
 class _MissingError(NftError):
@@ -178,15 +188,5 @@ class _FullError(NftError):
     """The set has no room left."""
 
 
-def _failure(error: OSError) -> NftError:
-    kind = {errno.ENOENT: _MissingError, errno.ENFILE: _FullError}.get(error.errno or 0, NftError)
-    return kind(f"table {TABLE}: {error.strerror}")
-
-
 def _family(address: str) -> int:
     return ipaddress.ip_address(address).version
-
-
-def _installed(nft: Nft) -> bool:
-    # As text: nft 1.0.6 writes broken JSON for a table that has an owner.
-    return f"table {TABLE}" in nft.run("list tables inet").splitlines()

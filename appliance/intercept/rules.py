@@ -2,6 +2,6 @@
 
 from appliance.intercept.data_rules import data_table, data_update
 from appliance.intercept.fate_rules import FATE_TABLE, fate_table
-from appliance.intercept.skeleton import TABLE
+from appliance.intercept.skeleton import TABLE, table
 
-__all__ = ["FATE_TABLE", "TABLE", "data_table", "data_update", "fate_table"]
+__all__ = ["FATE_TABLE", "TABLE", "data_table", "data_update", "fate_table", "table"]

@@ -73,21 +73,48 @@ _SETS: Final = "".join(
 )
 
 
-def skeleton(policy_chains: Iterable[str]) -> str:
-    """The table with its policy chains declared, everything that the configuration decides still empty.
+def table(part: int) -> str:
+    """The name of a data process's table."""
+    return TABLE if part == 1 else f"{TABLE}_{part}"
+
+
+def skeleton(policy_chains: Iterable[str], part: int, *, shared: bool) -> str:
+    """The table of data process `part` with its policy chains declared, all that the configuration decides still empty.
+
+    `shared`: there are other processes, whose flows a table leaves alone.
 
     The policy chains must be declared here: libnftables moves the chains of a table block behind other commands of
     the same text, where a map element would jump to a chain that is not there yet.
     """
     declared = "\n".join(f"  chain {name} {{\n  }}\n" for name in policy_chains)
-    return _TEXT.replace("@POLICY_CHAINS@\n", declared)
+    text = _TEXT.replace("@POLICY_CHAINS@\n", declared)
+    for place, (alone, among_others) in _PLACES.items():
+        text = text.replace(f"{place}\n", among_others if shared else alone)
+    return text.replace("@TABLE@", table(part)).replace("@GROUP@", str(marks.STALE_GROUP + part - 1))
+
+
+# What differs where every data process has a table. The fate of a flow is one for all tables, and a SYN again is
+# decided where its peer is. A table must not take what has no socket: its owner's table may be gone, and then control's
+# resets it.
+_PLACES: Final = {
+    "@MINE@": (
+        "",
+        "".join(_set(f"mine{family}", f"ipv{family}_addr", "flags interval") for family in (4, 6)),
+    ),
+    "@ELSEWHERE@": (
+        "",
+        f"    {SYN} ip daddr != @mine4 accept\n    {SYN} ip6 daddr != @mine6 accept\n",
+    ),
+    "@REPLIES@": (f"    ct direction reply meta l4proto tcp {_DELIVER}\n", ""),
+}
 
 
 _TEXT: Final = f"""\
-table {TABLE} {{
+table @TABLE@ {{
   flags owner
 
 {_SETS}
+@MINE@
 @POLICY_CHAINS@
   chain pre {{
     type filter hook prerouting priority mangle; policy accept;
@@ -116,6 +143,7 @@ table {TABLE} {{
   # ICMP errors match the mark of the flow they are about. Without them path MTU discovery hangs.
   chain intercepted {{
     meta l4proto {{ icmp, ipv6-icmp }} {_DELIVER}
+@ELSEWHERE@
     {SYN} iifname != @active goto hung
     {_TPROXY4} {_DELIVER}
     {_TPROXY6} {_DELIVER}
@@ -131,7 +159,7 @@ table {TABLE} {{
 
   chain far {{
     {SYN} goto stale
-    ct direction reply meta l4proto tcp {_DELIVER}
+@REPLIES@
     meta l4proto {{ icmp, ipv6-icmp }} {_DELIVER}
     meta l4proto tcp socket transparent 1 {_DELIVER}
   }}
@@ -140,7 +168,7 @@ table {TABLE} {{
   # passed and letting the SYN through is enough: the server's challenge ACK makes client and server agree.
   # The daemon, told by the log, only cleans up.
   chain stale {{
-    log group {marks.STALE_GROUP} snaplen 128 queue-threshold 1
+    log group @GROUP@ snaplen 128 queue-threshold 1
     {pass_for(reasons.STALE_TUPLE)}
   }}
 

@@ -60,6 +60,8 @@ class PeerSpec:
     """Why its flows pass while the listener is closed."""
     full: int | None = None
     """Why new flows pass while it is open: those that were intercepted before still come in."""
+    here: bool = True
+    """Whether this data process has the peer; another's flows are left to it."""
 
 
 @dataclass(frozen=True)
@@ -73,3 +75,7 @@ class BoxSpec:
     prefixes4: tuple[IPv4Network, ...] = ()
     prefixes6: tuple[IPv6Network, ...] = ()
     """This site's own prefixes: never a peer's, even where they lie inside a peer's wider one."""
+    part: int = 1
+    """Number of the data process that the table is for."""
+    shared: bool = False
+    """Whether there are others."""

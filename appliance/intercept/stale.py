@@ -66,7 +66,9 @@ class StaleTuples:
     Raises OSError: EPERM when the group has another reader or the process lacks CAP_NET_ADMIN.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, part: int = 1) -> None:
+        """`part`: number of the data process, each of which has a group of its own."""
+        self._group = marks.STALE_GROUP + part - 1
         self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink.NETLINK_NETFILTER)
         self.lost = 0
         """How often the kernel had to drop news because nobody read."""
@@ -80,7 +82,7 @@ class StaleTuples:
             raise
 
     def _configure(self, kind: int, value: bytes) -> None:
-        body = struct.pack("!BBH", socket.AF_UNSPEC, 0, marks.STALE_GROUP) + netlink.attribute(kind, value)
+        body = struct.pack("!BBH", socket.AF_UNSPEC, 0, self._group) + netlink.attribute(kind, value)
         netlink.request(self._sock, netlink.message(_CONFIG, netlink.REQUEST | netlink.ACK, body))
 
     def fileno(self) -> int:

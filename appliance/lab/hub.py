@@ -26,9 +26,19 @@ class Hub(Running):
     """`count` branches and their centre; as a context manager all lanes are up when the block begins."""
 
     def __init__(
-        self, lab: Lab, count: int, limits: dict[str, Any] | None = None, rate: int = 0, line: int = 0
+        self,
+        lab: Lab,
+        count: int,
+        limits: dict[str, Any] | None = None,
+        rate: int = 0,
+        line: int = 0,
+        processes: int = 1,
     ) -> None:
-        """`rate`: of each branch's line; `line`: of the centre's own; bytes/s, 0: not known."""
+        """`rate`: of each branch's line; `line`: of the centre's own; bytes/s, 0: not known.
+
+        `processes`: data processes of the centre.
+        """
+        self._processes = processes
         self.count = count
         self._rate = rate
         self._line = line
@@ -60,11 +70,11 @@ class Hub(Running):
             "run_dir": str(self.box.run_dir),
             "heartbeat": branches.HEARTBEAT_S,
             "wan_rates": [self._line] if self._line else [],
+            "processes": self._processes,
         }
         peers = [peer for number, peer in enumerate(self._peers) if number not in without]
-        tables: dict[str, Table | Sequence[Table]] = {"box": box, "peers": peers}
-        if self._limits:
-            tables["limits"] = self._limits
+        limits = {"drain": "0s"} | self._limits
+        tables: dict[str, Table | Sequence[Table]] = {"box": box, "peers": peers, "limits": limits}
         self.box.config.write_text(toml(tables))
 
     def start(self) -> None:
@@ -109,9 +119,7 @@ class Hub(Running):
 
     def resident(self) -> int:
         """Bytes of RAM that are the data plane's alone; pages of files, which the kernel can take back, are not."""
-        (pid,) = self.box.pids("data")
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) * 1024
+        return sum(map(_resident, self.box.pids("data")))
 
     def per_peer(self) -> float:
         """Bytes of RAM for each peer, beside the index memory, which has a budget of its own."""
@@ -144,3 +152,8 @@ class Hub(Running):
         self._process.stdin.write(json.dumps(command).encode() + b"\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
+
+
+def _resident(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) * 1024

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable
 
 from appliance.lanes.lane import Lane
+from appliance.lanes.usher import Usher
 from appliance.loop import READ, Loop
 
 Endpoint = tuple[str, int]
@@ -31,6 +32,7 @@ class Reception:
         At most `most` connections may be without a proved identity, a quarter of them from one address.
         """
         self.context: ssl.SSLContext | None = None  # who is let in; before it is there, nobody
+        self.usher: Usher | None = None  # where several processes listen at the same endpoints
         self._loop = loop
         self._adopt = adopt
         self._report = report
@@ -45,7 +47,7 @@ class Reception:
         try:
             for endpoint in endpoints:
                 if endpoint not in self._listeners:
-                    opened[endpoint] = _listen(*endpoint)
+                    opened[endpoint] = _listen(*endpoint, shared=self.usher is not None)
         except OSError:
             for sock in opened.values():
                 sock.close()
@@ -63,6 +65,8 @@ class Reception:
             lane.close("closing", tell=False)
         self._strangers.clear()
         self.listen(())
+        if self.usher is not None:
+            self.usher.close()
 
     def _watch(self, listener: socket.socket) -> None:
         if listener.fileno() >= 0:
@@ -76,23 +80,33 @@ class Reception:
                 return
             except OSError as error:
                 # Out of descriptors or memory: what waits can wait, and asking again at once would be all we do.
-                self._tell("", f"cannot accept: {error.strerror}; trying again in {SHORT_S:.0f} s")
+                self.refuse("", f"cannot accept: {error.strerror}; trying again in {SHORT_S:.0f} s")
                 self._loop.unregister(listener.fileno())
                 self._loop.call_later(SHORT_S, lambda: self._watch(listener))
                 return
             host, remote = address[0], f"{address[0]} {address[1]}"
-            alone = list(self._strangers.values()).count(host) < max(1, self._most // 4)
-            if self.context is None or len(self._strangers) >= self._most or not alone:
-                self._tell(host, "not ready yet" if self.context is None else "too many at once")
+            strangers = [*self._strangers.values(), *(self.usher.waiting() if self.usher else ())]
+            alone = strangers.count(host) < max(1, self._most // 4)
+            if self.context is None or len(strangers) >= self._most or not alone:
+                self.refuse(host, "not ready yet" if self.context is None else "too many at once")
                 sock.close()
-                continue
-            lane = Lane(self._loop, sock, self.context, self, dialler=False, remote=remote)
-            self._strangers[lane] = host
+            elif self.usher is not None:
+                self.usher.ask(sock, host, remote)
+            else:
+                self.admit(sock, host, remote)
+
+    def admit(self, sock: socket.socket, host: str, remote: str) -> None:
+        """Lets a connection prove who it is."""
+        if self.context is None:
+            sock.close()
+            return
+        lane = Lane(self._loop, sock, self.context, self, dialler=False, remote=remote)
+        self._strangers[lane] = host
 
     def lane_secure(self, lane: Lane) -> None:
         self._strangers.pop(lane, None)
         if not self._adopt(lane):
-            self._tell(lane.remote.split()[0], "key: its peer is no longer configured")
+            self.refuse(lane.remote.split()[0], "key: its peer is no longer configured")
             lane.close("refused", tell=False)
 
     def lane_frame(self, _lane: Lane, _kind: int, _body: bytes) -> None:
@@ -106,9 +120,10 @@ class Reception:
 
     def lane_lost(self, lane: Lane, reason: str) -> None:
         self._strangers.pop(lane, None)
-        self._tell(lane.remote.split()[0], reason)
+        self.refuse(lane.remote.split()[0], reason)
 
-    def _tell(self, host: str, reason: str) -> None:
+    def refuse(self, host: str, reason: str) -> None:
+        """Tells of a refusal, if that address was not heard of just before."""
         now = self._loop.clock()
         if now - self._reported.get(host, -REPORT_S) >= REPORT_S:
             if len(self._reported) > 1000:
@@ -117,11 +132,13 @@ class Reception:
             self._report(host, reason)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, shared: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         with contextlib.suppress(OSError):  # inherited by what is accepted; not every kernel has it

@@ -6,6 +6,7 @@ import json
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,21 @@ PORT = 5000
 HOSTS = ("10.2.0.2", "fd02::2")
 
 
-@pytest.fixture(scope="module")
-def server(module_lab: Lab) -> Iterator[None]:
-    process = module_lab.server.popen([sys.executable, EXCHANGE, "serve", "--port", str(PORT)], stdout=-1)
+@contextmanager
+def serving(lab: Lab) -> Iterator[None]:
+    """The other end of `exchange`."""
+    process = lab.server.popen([sys.executable, EXCHANGE, "serve", "--port", str(PORT)], stdout=-1)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     yield
     process.kill()
     process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(module_lab: Lab) -> Iterator[None]:
+    with serving(module_lab):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -169,6 +169,19 @@ def test_an_update_removes_what_is_gone() -> None:
     assert "policy_1 " not in text.replace("goto policy_1", "")
 
 
+def test_the_table_of_one_process_leaves_the_flows_of_others_alone() -> None:
+    other = peer(index=2, prefixes4=(IPv4Network("10.3.0.0/16"),), prefixes6=(), here=False)
+    text = data_table(dataclasses.replace(box(peer(), other), part=2, shared=True))
+    assert set(re.findall(r"inet branchline\S*", text)) == {"inet branchline_2"}
+    assert "policy_2" not in text.replace("branchline_2 policy", "")
+    assert "10.3." not in text
+    intercepted = chain(text, "intercepted")
+    alone = [at for at, rule in enumerate(intercepted) if "!= @mine" in rule]
+    decided = [at for at, rule in enumerate(intercepted) if "ct mark set" in rule or "goto hung" in rule]
+    assert len(alone) == 2
+    assert max(alone) < min(decided)
+
+
 def test_passed_packets_meet_two_rules() -> None:
     before_prerouting_ends, *_ = chain(data_table(box(peer())), "pre")
     assert before_prerouting_ends.startswith("ct mark & 0xff vmap { 0x79 : goto passed, 0x7a : accept")
