@@ -17,7 +17,8 @@ RESERVE = 10  # of the room, the tenth that is kept for peers with less than an 
 UNREAD = 4  # of the memory, the quarter that end hosts may leave unread; at half of it the slowest would be broken off
 BUSY = 0.95  # of the time at work: the loop has no more to give,
 TURN_S = 0.1  # and whoever wants something waits so long for its turn;
-OVERLOAD_S = 5.0  # both for so long
+OVERLOAD_S = 5.0  # both for so long.
+CROWD, CROWD_S = 512, 1.0  # Or so many flows wait at a door all the time: more come than can be taken.
 SLACK, LEAST_SLACK = 8, 2048  # flows over the limit that are taken, because they were on their way already:
 # half a second of a busy morning, in the listener's queue and on a long way to the peer
 FEW_SLACK = 256  # the same where descriptors are what is short
@@ -37,6 +38,8 @@ class Load:
     """Share of its time that the loop was at work, of late."""
     turn: float = 0.0
     """Seconds that it took to come round, of late."""
+    waiting: int = 0
+    """Intercepted flows that nobody has taken yet, at the door with the most of them."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Admission:
         self.draining = False
         self._flows, self._memory, self._cpu = _Limit(), _Limit(), _Limit()
         self._shares: dict[str, _Limit] = {}
-        self._overloaded, self._at_ease = _Lasting(), _Lasting()
+        self._overloaded, self._crowded, self._at_ease = _Lasting(), _Lasting(), _Lasting()
 
     def judge(self, now: float, load: Load) -> None:
         """Looks at everything."""
@@ -109,10 +112,11 @@ class Admission:
             clear=load.unread <= unread // 2 and load.memory_left >= 1,
         )
         overloaded = load.busy >= BUSY and load.turn >= TURN_S
-        at_ease = load.busy < BUSY or load.turn < TURN_S / 2
+        at_ease = (load.busy < BUSY or load.turn < TURN_S / 2) and load.waiting < CROWD / STEP
+        crowded = self._crowded.seconds(now, load.waiting >= CROWD)
         self._cpu.judge(
             now,
-            beyond=self._overloaded.seconds(now, overloaded) >= OVERLOAD_S,
+            beyond=self._overloaded.seconds(now, overloaded) >= OVERLOAD_S or crowded >= CROWD_S,
             clear=self._at_ease.seconds(now, at_ease) >= OVERLOAD_S,
         )
 

@@ -94,7 +94,7 @@ class DataPlane:
         self._checked = 0.0
         self._interception = Interception(self._spec(), HEARTBEAT_S)
         self._doors = Doors(self.loop, self._interception, self._spec, self._take, self.emit)
-        self._gate = Gate(self.loop, self.buffers, config.limits, self._peers, self._doors.update, self.emit)
+        self._gate = Gate(self.loop, self.buffers, config.limits, self._peers, self._doors, self.emit)
         self._stale: StaleTuples | None = None
         self._reception: Reception | None = None
         self._rpc: RpcServer | None = None

@@ -57,6 +57,10 @@ class Doors:
         self._follow(peer)
         self.update()
 
+    def waiting(self) -> int:
+        """Flows that wait at the door with the most of them."""
+        return max((listener.waiting() for listener in self._listeners.values()), default=0)
+
     def close(self) -> None:
         """Closes all doors for good; flows that wait at them are reset."""
         self._closed = True

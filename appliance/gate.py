@@ -12,7 +12,7 @@ from typing import Any
 from appliance import gauges
 from appliance.admission import Admission, Load, Room, peers_reason, room
 from appliance.config import Limits
-from appliance.doors import Emit
+from appliance.doors import Doors, Emit
 from appliance.flows import reasons
 from appliance.flows.buffers import Buffers
 from appliance.loop import Loop
@@ -24,7 +24,7 @@ PROGRESS_S = 5.0  # between two words on how far a drain is
 
 
 class Gate:
-    """`peers` is the data plane's own table; `changed` is called when the doors' rules are others."""
+    """`peers` is the data plane's own table."""
 
     def __init__(
         self,
@@ -32,13 +32,13 @@ class Gate:
         buffers: Buffers,
         limits: Limits,
         peers: Mapping[str, Peer],
-        changed: Callable[[], None],
+        doors: Doors,
         emit: Emit,
     ) -> None:
         self._loop = loop
         self._buffers = buffers
         self._peers = peers
-        self._changed = changed
+        self._doors = doors
         self._emit = emit
         self._limits = limits
         self._gauges = gauges.Gauges(loop)
@@ -114,14 +114,14 @@ class Gate:
         now = self._loop.clock()
         sample = self._gauges.read(now)
         flows = {peer_id: len(peer.flows) for peer_id, peer in self._peers.items()}
-        self._admission.judge(
-            now, Load(flows, self._buffers.unread, sample.memory_left, sample.busy, sample.turn)
-        )
+        unread, waiting = self._buffers.unread, self._doors.waiting()
+        load = Load(flows, unread, sample.memory_left, sample.busy, sample.turn, waiting)
+        self._admission.judge(now, load)
         judged = {peer_id: self._admission.reason(peer_id) for peer_id in flows}
         changed = [peer_id for peer_id, reason in judged.items() if reason != self._told.get(peer_id)]
         if changed:
             before, self._told = self._told, judged
-            self._changed()
+            self._doors.update()
             for peer_id in changed:
                 self._peers[peer_id].tell_full()
             self._say(changed, before)

@@ -165,7 +165,7 @@ REASONS: Final[tuple[Reason, ...]] = (
     Reason(
         CPU_LIMIT,
         "cpu_limit",
-        "the box had no CPU time left: for seconds it was busy, and every flow waited long for its turn",
+        "the box had no CPU time left: every flow waited long for its turn, or more came than could be taken",
         "Look at what else runs on the box; the flows that are open go on, and new ones are taken when it is over.",
     ),
     Reason(

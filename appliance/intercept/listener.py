@@ -18,6 +18,7 @@ _IP_TRANSPARENT: Final = 19
 _IPV6_TRANSPARENT: Final = 75
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _ORDERLY_CLOSE: Final = struct.pack("ii", 0, 0)
+_WAITING: Final = struct.Struct("=24xI")  # of struct tcp_info: tcpi_unacked, which is the queue of a listener
 
 # accept() errors that concern one connection, not the listener (accept(2)).
 _ONE_CONNECTION: Final = {
@@ -103,6 +104,13 @@ class Listener:
     def filenos(self) -> list[int]:
         """Descriptors to poll for reading; empty when closed."""
         return [sock.fileno() for sock in self._sockets]
+
+    def waiting(self) -> int:
+        """Flows that the kernel has taken and that have not been accepted."""
+        return sum(
+            _WAITING.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _WAITING.size))[0]
+            for sock in self._sockets
+        )
 
     def accept(self, limit: int = 64) -> list[Accepted]:
         """Up to `limit` waiting flows of each address family.

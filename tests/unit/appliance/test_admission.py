@@ -4,6 +4,8 @@ import pytest
 
 from appliance.admission import (
     BUSY,
+    CROWD,
+    CROWD_S,
     HOLD_S,
     OVERLOAD_S,
     TURN_S,
@@ -97,6 +99,22 @@ def test_overloaded_for_seconds_and_at_ease_for_seconds() -> None:
     it.judge(10.1 + OVERLOAD_S, at_ease)
     assert it.reason("dc") == reasons.CPU_LIMIT
     it.judge(10.2 + OVERLOAD_S, at_ease)
+    assert it.reason("dc") is None
+
+
+def test_more_flows_than_can_be_taken() -> None:
+    it = admission()
+    it.judge(0.0, Load({}, waiting=CROWD))
+    it.judge(0.5, Load({}, waiting=CROWD - 1))
+    it.judge(1.0, Load({}, waiting=CROWD))
+    assert it.reason("dc") is None, "a crowd that is being let in"
+    it.judge(1.0 + CROWD_S, Load({}, waiting=CROWD))
+    assert it.reason("dc") == reasons.CPU_LIMIT
+    it.judge(3.0, Load({}, waiting=CROWD // 2))
+    it.judge(3.0 + OVERLOAD_S, Load({}, waiting=CROWD // 2))
+    assert it.reason("dc") == reasons.CPU_LIMIT
+    it.judge(10.0, Load({}, waiting=0))
+    it.judge(10.0 + OVERLOAD_S, Load({}, waiting=0))
     assert it.reason("dc") is None
 
 
