@@ -16,8 +16,8 @@ demo:  ## Real downloads over an emulated WAN, with and without Branchline
 	@.venv/bin/branchline lab demo
 
 test:  ## Everything a contributor should run
-	@.ci/setup demo test
-	@$(MAKE) --no-print-directory check unit fuzz lab
+	@.ci/setup demo test vm guest
+	@$(MAKE) --no-print-directory check unit fuzz lab vm
 
 check:  ## Lint, format, types, dead code
 	$(PYTHON) -m ruff check $(SOURCES)
@@ -37,6 +37,10 @@ crash:  ## 500 crashes of the chunk cache under traffic, and 20 power cuts of re
 
 lab:  ## Tests in network namespaces
 	$(PYTHON) -m pytest tests/lab
+
+vm:  ## Tests with virtual machines, as root
+	@.ci/setup test vm guest
+	$(PYTHON) -m pytest tests/vm
 
 bench:  ## Branchline beside haproxy and zstd in the same run
 	@.ci/setup bench

@@ -27,6 +27,7 @@ _COMMANDS: Final = {
         "What Branchline would save of the present traffic, by looking on.",
     ),
     "enrol": ("appliance.cli.enrol", "Make a branch a peer in one step, or cut one off."),
+    "vm": ("appliance.cli.vm", "The virtual machines of this box."),
     "key": ("appliance.cli.key", "Make or show a box's key."),
     "codec": ("appliance.cli.codec", "The codec by itself, on given files."),
     "lab": ("appliance.cli.lab", "The simulated network, to try Branchline in."),

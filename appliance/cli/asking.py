@@ -48,10 +48,10 @@ def json_option(command: Command) -> Command:
 
 
 @contextmanager
-def asking(socket_path: Path) -> Iterator[Client]:
+def asking(socket_path: Path, *, timeout: float = 10.0) -> Iterator[Client]:
     """A connection to the box; whatever goes wrong becomes a Failure that says what to do."""
     try:
-        with Client(socket_path) as client:
+        with Client(socket_path, timeout) as client:
             yield client
     except UnreachableError as error:
         raise Failure(

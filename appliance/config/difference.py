@@ -28,13 +28,15 @@ class Change:
     """Ids of peers that are gone."""
     peers_changed: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Ids of other peers that differ, each with the fields that do."""
+    vm: bool = False
+    """Whether [vm] differs."""
     rules: frozenset[str] = frozenset()
     """Names of rules that are new, gone, different or at another place in the order."""
 
     @property
     def restart(self) -> tuple[str, ...]:
         """Key paths of differences that only a restart can bring about."""
-        return tuple(f"box.{name}" for name in _FIXED if name in self.box)
+        return tuple(f"box.{name}" for name in _FIXED if name in self.box) + ("vm",) * self.vm
 
     @property
     def peers_replaced(self) -> frozenset[str]:
@@ -46,6 +48,7 @@ class Change:
             self.box
             or self.limits
             or self.cache
+            or self.vm
             or self.peers_added
             or self.peers_removed
             or self.peers_changed
@@ -81,6 +84,7 @@ def difference(old: Config, new: Config) -> Change:
         box=_fields(old.box, new.box),
         limits=_fields(old.limits, new.limits),
         cache=_fields(old.cache, new.cache),
+        vm=old.vm != new.vm,
         peers_added=frozenset(after.keys() - before.keys()),
         peers_removed=frozenset(before.keys() - after.keys()),
         peers_changed={name: fields for name, fields in changed.items() if fields},

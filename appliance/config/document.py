@@ -20,6 +20,7 @@ _SECTIONS: Final = (
     ("[[rules]]", schema.Rule),
     ("[cache]", schema.Cache),
     ("[limits]", schema.Limits),
+    ("[vm]", schema.Vm),
 )
 
 _HEAD: Final = """\
@@ -33,7 +34,7 @@ before anything on the machine is changed; an error names the file, the field, w
 - A directory `peers.d` beside the file belongs to it: each `*.toml` in it holds [[peers]] and nothing else.
   `branchline enrol` writes one for every peer that it makes.
 - `branchline reload` puts a changed file in force without touching flows that the change does not concern.
-  `box.id`, `box.key`, `box.processes`, `box.state_dir` and `box.run_dir` need a restart.
+  `box.id`, `box.key`, `box.processes`, `box.state_dir`, `box.run_dir` and `[vm]` need a restart.
 
 Sizes are bytes (`65536`) or text (`"64KiB"`, `"512MiB"`; `"1GB"` is 10⁹). Times are seconds (`0.25`) or text
 (`"250ms"`, `"2min"`). Rates are bytes per second (`1250000`) or text (`"10mbit"`). A field that the file does

@@ -13,7 +13,7 @@ import msgspec
 
 from appliance.config import peers_d
 from appliance.config.error import ConfigError
-from appliance.config.schema import Box, Cache, Config, Limits, Peer, Rule
+from appliance.config.schema import Box, Cache, Config, Limits, Peer, Rule, Vm
 from appliance.config.schema import Path as WanPath
 from appliance.config.verify import field_facts, problems
 from appliance.config.written import plain
@@ -28,6 +28,7 @@ _SECTIONS: dict[str, type[Any]] = {
     "rules": Rule,
     "cache": Cache,
     "limits": Limits,
+    "vm": Vm,
 }
 _PEER = re.compile(r"peers\[(\d+)\]")
 _PATH = re.compile(r" - at `\$\.?(.*)`$")

@@ -333,6 +333,17 @@ class Cache(_Section, frozen=True):
     ] = Size(256 * 2**30)
 
 
+class Vm(_Section, frozen=True):
+    """Virtual machines on this box; without this section it has none. docs/VMHOST.md has the rest."""
+
+    libvirt: Annotated[
+        str,
+        _is(
+            "libvirt's address of the daemon that runs the machines. Disks are in `box.state_dir`, under `vm`."
+        ),
+    ] = "qemu:///system"
+
+
 class Config(_Section, frozen=True):
     """A whole configuration file."""
 
@@ -341,6 +352,7 @@ class Config(_Section, frozen=True):
     rules: Annotated[tuple[Rule, ...], _is("Policy for new flows, one [[rules]] each, in order.")] = ()
     cache: Annotated[Cache, _is("What the chunk caches of all peers may use together.")] = Cache()
     limits: Annotated[Limits, _is("What the box may use at most.")] = Limits()
+    vm: Annotated[Vm | None, _is("Virtual machines on this box.")] = None
 
     def peer(self, peer_id: str) -> Peer | None:
         """The peer called `peer_id`, if there is one."""

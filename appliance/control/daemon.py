@@ -22,6 +22,7 @@ from appliance.control.kernel import Kernel, KernelError
 from appliance.control.keys import Keys
 from appliance.control.planes import Planes
 from appliance.control.shaper import Shaper
+from appliance.control.vms import Vms
 from appliance.enrolment.messages import ASKED
 from appliance.events import LONGEST, Event, EventLog, Severity, decode
 from appliance.lanes.path import SMALL_PACKETS
@@ -70,7 +71,8 @@ class Control:
         caches = Caches(self._in_force, self._data)
         self._enrolment = Enrolment(source, self._in_force, self._data, self._emit)
         self._keys = Keys(self._in_force, self._data, self._emit)
-        rooms = (answers, self._in_force, caches, self._enrolment, self._keys)
+        self._vms = Vms(config, self._emit)
+        rooms = (answers, self._in_force, caches, self._enrolment, self._keys, self._vms)
         self._server = Server(
             {name: handler for room in rooms for name, handler in room.handlers().items()}, self._bug
         )
@@ -115,6 +117,7 @@ class Control:
                 self._keep_reloading(),
                 self._enrolment.run(),
                 self._keys.run(),
+                self._vms.run(),
             )
         ]
         for task in tasks:

@@ -1,0 +1,45 @@
+"""What libvirt is told of a machine."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tests.unit.vmhost.test_recipe import GOOD
+from vmhost.domain import NAMESPACE, console_device, domain_xml, kept_recipe
+from vmhost.recipe import parse, to_dict
+
+
+def test_an_emulated_machine_of_this_architecture() -> None:
+    recipe = parse(GOOD, "/directory.toml")
+    root = ElementTree.fromstring(domain_xml(recipe, "tcg", Path("/vm/<&>")))
+    assert root.get("type") == "qemu"
+    assert (root.findtext("name"), root.findtext("memory"), root.findtext("vcpu")) == (
+        "directory",
+        str(2**30),
+        "2",
+    )
+    assert [disk.get("file") for disk in root.iterfind("devices/disk/source")] == [
+        "/vm/<&>/system.qcow2",
+        "/vm/<&>/data.qcow2",
+    ]
+    assert [target.get("dev") for target in root.iterfind("devices/disk/target")] == ["vda", "vdb"]
+    buses = {target.get("bus") for target in root.iterfind("devices/disk/target")}
+    models = {model.get("type") for model in root.iterfind("devices/interface/model")}
+    assert buses == models == {"virtio"}
+    kept = root.find(f"metadata/{{{NAMESPACE}}}recipe")
+    assert kept is not None
+    assert kept_recipe(ElementTree.tostring(kept, encoding="unicode")) == to_dict(recipe)
+
+
+def test_arm64_boots_by_uefi() -> None:
+    recipe = parse(GOOD.replace("vcpus = 2", 'arch = "arm64"'), "/directory.toml")
+    root = ElementTree.fromstring(domain_xml(recipe, "kvm", Path("/vm")))
+    kind, system = root.find("os/type"), root.find("os")
+    assert kind is not None
+    assert system is not None
+    assert (root.get("type"), kind.get("arch"), kind.get("machine")) == ("kvm", "aarch64", "virt")
+    assert system.get("firmware") == "efi"
+
+
+def test_where_the_console_is() -> None:
+    assert console_device("<domain><devices><console tty='/dev/pts/3'/></devices></domain>") == "/dev/pts/3"
+    assert console_device("<domain><devices><console type='pty'/></devices></domain>") is None

@@ -1,0 +1,96 @@
+"""A recipe is verified as a whole; an error names the file, the key, what is wrong and what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from vmhost.errors import RecipeError
+from vmhost.recipe import Recipe, parse, to_dict
+
+GOOD = """
+name = "directory"
+memory = "1GiB"
+vcpus = 2
+autostart = true
+stop_within = "2min"
+
+[[disks]]
+name = "system"
+image = "images/system.qcow2"
+size = "20GiB"
+
+[[disks]]
+name = "data"
+size = "512MiB"
+
+[[networks]]
+bridge = "br-lan"
+mac = "52:54:00:AB:cd:ef"
+"""
+
+
+def _parse(text: str = GOOD) -> Recipe:
+    return parse(text, "/etc/branchline/directory.toml")
+
+
+def test_a_good_one() -> None:
+    recipe = _parse()
+    assert (recipe.memory, recipe.stop_within, recipe.arch) == (2**30, 120, "x86-64")
+    assert recipe.disks[0].image == "/etc/branchline/images/system.qcow2"
+    assert recipe.disks[1].size == 512 * 2**20
+    assert recipe.networks[0].mac == "52:54:00:ab:cd:ef"
+    assert to_dict(recipe)["disks"][1] == {"name": "data", "image": "", "size": 512 * 2**20}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "key", "said"),
+    [
+        ('"directory"', '"../../etc"', "name", "is not a name"),
+        ('"directory"', '"a b"', "name", "use 1 to 63 of a-z"),
+        ('"directory"', '"<b>"', "name", "is not a name"),
+        ('"directory"', '"ä"', "name", "is not a name"),
+        ('"directory"', '""', "name", "is not a name"),
+        ('"directory"', "7", "name", "is not a name"),
+        ('"system"', '"a/b"', "disks[0].name", "is not a name"),
+        ('"data"', '"system"', "disks[1].name", "two disks"),
+        ('"1GiB"', '"1"', "memory", 'write it like "512MiB"'),
+        ('"1GiB"', "1024", "memory", "is not a size"),
+        ('"1GiB"', '"1MiB"', "memory", "is out of range"),
+        ('"1GiB"', '"999999999TiB"', "memory", "is out of range"),
+        ('memory = "1GiB"', "", "memory", "is missing; write it: Memory of the guest"),
+        ("memory", "memroy", "memroy", 'did you mean "memory"?'),
+        ("bridge", "brigde", "networks[0].brigde", 'did you mean "bridge"?'),
+        ("vcpus = 2", "vcpus = 0", "vcpus", "use 1 to 64"),
+        ("vcpus = 2", 'vcpus = "two"', "vcpus", "Virtual processors."),
+        ("vcpus = 2", 'arch = "sparc"', "arch", "What the guest's processor is."),
+        ('"2min"', '"2 hours"', "stop_within", 'write it like "90s"'),
+        ('size = "512MiB"', "", "disks[1].size", "is missing"),
+        ('"br-lan"', '"br lan"', "networks[0].bridge", "cannot be a bridge"),
+        ("52:54:00", "53:54:00", "networks[0].mac", "of one network card"),
+        ("[[disks]]", "[[disks]", "", "cannot be understood"),
+        ('"images/system.qcow2"', '"a\\u0000b"', "disks[0].image", "zero byte"),
+    ],
+)
+def test_a_bad_one(before: str, after: str, key: str, said: str) -> None:
+    assert before in GOOD
+    with pytest.raises(RecipeError) as caught:
+        _parse(GOOD.replace(before, after, 1))
+    assert caught.value.key == key
+    assert said in str(caught.value)
+    where = f"/etc/branchline/directory.toml: {key}".removesuffix(": ")
+    assert str(caught.value).startswith(where)
+
+
+def test_without_disks() -> None:
+    with pytest.raises(RecipeError, match="disks: is missing"):
+        _parse('name = "a"\nmemory = "1GiB"')
+    with pytest.raises(RecipeError, match="there are 0"):
+        _parse('name = "a"\nmemory = "1GiB"\ndisks = []')
+
+
+def test_the_page_shows_a_good_one_with_every_field() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "VMHOST.md").read_text()
+    shown = page.partition("```toml\n")[2].partition("```")[0]
+    recipe = to_dict(parse(shown, "/docs/directory.toml"))
+    assert all(field in shown for field in recipe)
+    assert None not in (recipe["disks"][0]["size"], recipe["networks"][0]["mac"])

@@ -1,0 +1,167 @@
+"""A box with virtual machines: a libvirtd of its own and a control plane, as processes. All of it ends with pytest.
+
+The processes run in the namespaces that conftest has made, with /run, /etc/libvirt and /var/*/libvirt of their own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from appliance.identity import create
+from appliance.rpc import Client, UnreachableError
+
+DEADLINE_S = 60.0
+SOCKET = Path("/run/libvirt/libvirt-sock")
+BRIDGE = "lan0"
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Poll `condition` up to the deadline."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+class VmBox:
+    """Its files are in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.socket = directory / "run" / "control.sock"
+        self._libvirtd: subprocess.Popen[bytes] | None = None
+        self._control: subprocess.Popen[bytes] | None = None
+        for name in ("run", "state"):
+            (directory / name).mkdir()
+        create(directory / "box.key")
+        (directory / "box.toml").write_text(
+            f"""
+[box]
+id = "branch-1"
+lan = ["{BRIDGE}"]
+wan = ["wan0"]
+prefixes = ["10.1.0.0/16"]
+key = "{directory}/box.key"
+state_dir = "{directory}/state"
+run_dir = "{directory}/run"
+
+[vm]
+libvirt = "qemu+unix:///system?socket={SOCKET}"
+"""
+        )
+
+    def start_libvirtd(self) -> None:
+        """Start it and wait until it serves."""
+        SOCKET.unlink(missing_ok=True)
+        with (self.directory / "libvirtd.log").open("ab") as log:
+            self._libvirtd = subprocess.Popen(["nice", "-n", "10", "libvirtd"], stdout=log, stderr=log)
+        until(SOCKET.exists, "libvirtd serves")
+
+    def kill_libvirtd(self) -> None:
+        """As the out-of-memory killer would. Guests go on."""
+        self._end(self._libvirtd)
+
+    def start_control(self) -> None:
+        """Start the control plane and wait until it serves and has libvirt's ear."""
+        with (self.directory / "control.log").open("ab") as log:
+            self._control = subprocess.Popen(
+                [sys.executable, "-m", "appliance.control", str(self.directory / "box.toml")],
+                stdout=log,
+                stderr=log,
+            )
+        until(self._serves, "control serves")
+
+    def kill_control(self) -> None:
+        """kill -9."""
+        self._end(self._control)
+
+    def _end(self, process: subprocess.Popen[bytes] | None) -> None:
+        assert process is not None
+        process.kill()
+        process.wait()
+
+    def _serves(self) -> bool:
+        try:
+            return bool(self.call("vm_host")["libvirt"]["up"])
+        except UnreachableError:
+            return False
+
+    def call(self, method: str, **params: object) -> Any:
+        """A request of the control socket."""
+        with Client(self.socket, timeout=DEADLINE_S) as client:
+            return client.call(method, **params)
+
+    def begin(self, *arguments: str | Path) -> subprocess.Popen[bytes]:
+        """`branchline vm …`, joined by pipes."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "appliance.cli", "vm", *map(str, arguments), "--socket", str(self.socket)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def vm(self, *arguments: str | Path, fails: bool = False) -> str:
+        """`branchline vm …`: what it says on standard output, or on standard error if it `fails`."""
+        done = subprocess.run(
+            [sys.executable, "-m", "appliance.cli", "vm", *map(str, arguments), "--socket", str(self.socket)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=2 * DEADLINE_S,
+        )
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        return done.stderr if fails else done.stdout
+
+    def states(self) -> dict[str, str]:
+        """Of all machines, as `branchline vm list --json` says."""
+        lines = self.vm("list", "--json").splitlines()
+        return {one["name"]: one["state"] for one in map(json.loads, lines)}
+
+    def kinds(self, since: float) -> list[str]:
+        """Kinds of events after that moment."""
+        return [event["kind"] for event in self.call("events", since=since)]
+
+    def emulator(self, name: str) -> int:
+        """Pid of a machine's QEMU."""
+        return int(Path(f"/run/libvirt/qemu/{name}.pid").read_text())
+
+    def hears(self, name: str, wanted: str, typed: str = "") -> str:
+        """Waits until the guest's console has said `wanted`; returns the line. `typed` is typed first."""
+        device = os.open(self.call("vm_console", name=name)["device"], os.O_RDWR | os.O_NOCTTY)
+        try:
+            os.write(device, typed.encode())
+            said, deadline = b"", time.monotonic() + DEADLINE_S
+            while True:
+                assert time.monotonic() < deadline, f"the guest says {wanted}; it said {said!r}"
+                os.set_blocking(device, False)
+                try:
+                    said += os.read(device, 4096)
+                except BlockingIOError:
+                    time.sleep(0.05)
+                for line in said.decode(errors="replace").splitlines()[:-1]:
+                    if wanted in line:
+                        return line
+        finally:
+            os.close(device)
+
+    def recipe(
+        self,
+        name: str,
+        image: Path,
+        *,
+        autostart: bool = False,
+        stop_within: str = "60s",
+        bridge: str = BRIDGE,
+    ) -> Path:
+        """A recipe of the tiny guest."""
+        file = self.directory / f"{name}.toml"
+        file.write_text(
+            f'name = "{name}"\nmemory = "96MiB"\nstop_within = "{stop_within}"\n'
+            f"autostart = {str(autostart).lower()}\n"
+            f'[[disks]]\nname = "system"\nimage = "{image}"\n[[networks]]\nbridge = "{bridge}"\n'
+        )
+        return file

@@ -1,0 +1,81 @@
+"""A guest that boots in seconds even when it is emulated: Debian's kernel, busybox, a FAT disk with syslinux.
+
+On its serial console it says "guest ready" again and again, with the bytes of its disk. It shuts down when the power
+button is pressed, unless `deaf` is typed first.
+"""
+
+import subprocess
+from pathlib import Path
+
+MODULES = (
+    "virtio_ring",
+    "virtio",
+    "virtio_pci_modern_dev",
+    "virtio_pci_legacy_dev",
+    "virtio_pci",
+    "virtio_blk",
+    "failover",
+    "net_failover",
+    "virtio_net",
+    "button",
+    "evdev",
+)
+_INIT = """#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+for module in {modules}; do insmod /lib/$module.ko; done
+mkdir -p /etc/acpi/PWRF /var/log /var/run
+printf '#!/bin/sh\\npoweroff -f\\n' >/etc/acpi/PWRF/00000080
+chmod +x /etc/acpi/PWRF/00000080
+acpid
+bytes=$(($(cat /sys/block/vda/size) * 512))
+(while :; do echo "guest ready: disk $bytes, cards $(ls /sys/class/net)"; sleep 1; done) &
+while read -r word; do
+  [ "$word" = deaf ] && rm /etc/acpi/PWRF/00000080 && echo "guest is deaf"
+done
+"""
+_SYSLINUX = (
+    "SERIAL 0\nDEFAULT guest\nLABEL guest\nKERNEL vmlinuz\nINITRD initrd.gz\nAPPEND console=ttyS0 quiet\n"
+)
+
+
+def kernel(cache: Path) -> Path:
+    """Debian's kernel of `cache`, where .ci/setup has put its package; unpacked there."""
+    packages = sorted(cache.glob("linux-image-*.deb"))
+    assert packages, f"there is no kernel package in {cache}: run .ci/setup vm guest"
+    tree = packages[-1].with_suffix("")
+    if not tree.exists():
+        half = tree.with_suffix(".half")
+        subprocess.run(["dpkg", "-x", packages[-1], half], check=True)
+        half.rename(tree)
+    return next((tree / "boot").glob("vmlinuz-*"))
+
+
+def make_disk(vmlinuz: Path, directory: Path) -> Path:
+    """A raw disk image in `directory` that boots the guest."""
+    root, disk = directory / "root", directory / "guest.img"
+    for name in ("bin", "lib", "proc", "sys", "dev"):
+        (root / name).mkdir(parents=True)
+    (root / "bin" / "busybox").write_bytes(Path("/bin/busybox").read_bytes())
+    (root / "bin" / "busybox").chmod(0o755)
+    modules = vmlinuz.parents[1] / "lib" / "modules"
+    for name in MODULES:
+        (module,) = modules.rglob(f"{name}.ko")
+        (root / "lib" / module.name).write_bytes(module.read_bytes())
+    (root / "init").write_text(_INIT.format(modules=" ".join(MODULES)))
+    (root / "init").chmod(0o755)
+    (directory / "syslinux.cfg").write_text(_SYSLINUX)
+    _shell(f"cd '{root}' && find . | cpio -o -H newc --quiet | gzip -1 >'{directory}/initrd.gz'")
+    with disk.open("wb") as file:
+        file.truncate(24 * 2**20)
+    _shell(f"mkfs.vfat '{disk}' >/dev/null && mcopy -i '{disk}' '{vmlinuz}' ::vmlinuz")
+    _shell(f"mcopy -i '{disk}' '{directory}/initrd.gz' '{directory}/syslinux.cfg' ::")
+    _shell(f"syslinux --install '{disk}'")
+    return disk
+
+
+def _shell(command: str) -> None:
+    subprocess.run(["sh", "-c", f"export PATH=$PATH:/usr/sbin:/sbin; {command}"], check=True)

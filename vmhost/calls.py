@@ -1,0 +1,132 @@
+"""What is asked of libvirtd: each function takes the connection, blocks, and runs in the thread of `Link`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from vmhost.domain import NAMESPACE, console_device, kept_recipe
+
+ENDED_ORDERLY, ENDED_BY_FORCE, ENDED_CRASHED, ENDED_SAVED, ENDED_FAILED = 0, 1, 2, 4, 5
+"""Details of the event `STOPPED` (virDomainEventStoppedDetailType)."""
+STARTED, STOPPED = 2, 5
+"""Lifecycle events (virDomainEventType)."""
+
+_STATES = {1: "running", 2: "running", 3: "paused", 4: "stopping", 5: "off", 6: "crashed", 7: "asleep"}
+_TOLD_TO_END = {1, 2, 5}  # reasons of the state `off`: shut down, forced off, saved (virDomainShutoffReason)
+
+
+@dataclass(frozen=True)
+class Found:
+    """One of our machines, as libvirt has it."""
+
+    name: str
+    state: str
+    told_to_end: bool
+    """Off because somebody, perhaps the guest, wanted so."""
+    autostart: bool
+    recipe: dict[str, Any]
+
+
+def survey(connection: Any) -> list[Found]:
+    """All machines that we have defined; those of others are left out."""
+    import libvirt
+
+    found = []
+    for domain in connection.listAllDomains():
+        try:
+            kept = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE)
+            state, reason = domain.state()
+            autostart = bool(domain.autostart())
+        except libvirt.libvirtError:
+            continue  # not ours, or gone since it was listed
+        off = state == libvirt.VIR_DOMAIN_SHUTOFF
+        found.append(
+            Found(
+                name=domain.name(),
+                state=_STATES.get(state, "unknown"),
+                told_to_end=off and reason in _TOLD_TO_END,
+                autostart=autostart,
+                recipe=kept_recipe(kept),
+            )
+        )
+    return found
+
+
+def exists(connection: Any, name: str) -> bool:
+    """Whether a machine is called so, ours or not."""
+    return any(domain.name() == name for domain in connection.listAllDomains())
+
+
+def define(connection: Any, xml: str, autostart: bool) -> None:
+    """Make a machine known to libvirt, or not at all."""
+    import libvirt
+
+    domain = connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+    try:
+        domain.setAutostart(int(autostart))
+    except libvirt.libvirtError:
+        domain.undefine()
+        raise
+
+
+def start(connection: Any, name: str) -> None:
+    """Start a machine; nothing if it runs."""
+    import libvirt
+
+    domain = connection.lookupByName(name)
+    try:
+        domain.create()
+    except libvirt.libvirtError:
+        if not domain.isActive():
+            raise
+
+
+def press_power_button(connection: Any, name: str) -> bool:
+    """Ask the guest to shut down, by its agent or ACPI. False if the machine is off."""
+    domain = connection.lookupByName(name)
+    return _unless_off(domain, domain.shutdown)
+
+
+def force_off(connection: Any, name: str) -> bool:
+    """End a machine at once. False if it is off."""
+    domain = connection.lookupByName(name)
+    return _unless_off(domain, domain.destroy)
+
+
+def _unless_off(domain: Any, act: Callable[[], object]) -> bool:
+    import libvirt
+
+    try:
+        act()
+    except libvirt.libvirtError:
+        if domain.isActive():
+            raise
+        return False
+    return True
+
+
+def undefine(connection: Any, name: str) -> None:
+    """Forget a machine; its disks stay."""
+    import libvirt
+
+    flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    connection.lookupByName(name).undefineFlags(flags | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+
+
+def console(connection: Any, name: str) -> str | None:
+    """The pseudo terminal of a running machine's serial console."""
+    return console_device(connection.lookupByName(name).XMLDesc())
+
+
+def statistics(connection: Any, name: str) -> dict[str, Any]:
+    """libvirt's counters of a machine, by libvirt's names ("cpu.time", "block.0.rd.bytes")."""
+    ((_, counters),) = connection.domainListGetStats([connection.lookupByName(name)])
+    return dict(counters)
+
+
+def version(connection: Any) -> str:
+    """Of libvirtd."""
+    number = connection.getLibVersion()
+    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
