@@ -135,7 +135,7 @@ class DataPlane:
         return [str(config.id) for config in self.config.peers].index(peer) + 1
 
     def emit(self, kind: str, severity: Severity, subject: str, text: str, evidence: dict[str, Any]) -> None:
-        self._teller.tell(kind, severity, subject, text, evidence)
+        self._teller.tell(kind, severity, subject or self.id, text, evidence)
 
     def _publish(self, event: Event) -> None:
         if self._rpc is not None:

@@ -19,6 +19,7 @@ SHORT_S = 1.0  # after which a door that had no room is tried again, or rules th
 MOST_TOLD = 10  # of the time, the tenth in which the kernel is told: on a large hub it takes a while
 NO_MEMORY = {errno.ENOBUFS, errno.ENOMEM}
 
+# Kind, severity, subject ("": the box), text and evidence of an event.
 Emit = Callable[[str, Severity, str, str, dict[str, Any]], None]
 
 
@@ -95,7 +96,7 @@ class Doors:
         try:
             self._interception.update(dataclasses.replace(spec, peers=tuple(peers)))
         except NftError as error:
-            self._emit("intercept.failed", "error", "kernel", f"the kernel refused the rules: {error}", {})
+            self._emit("intercept.failed", "error", "", f"the kernel refused the rules: {error}", {})
             self._loop.call_later(SHORT_S, self.update)
         now = self._loop.clock()
         self._rested = now + MOST_TOLD * (now - began)

@@ -18,7 +18,7 @@ from appliance import marking
 from appliance.config.schema import Limits
 from appliance.config.schema import Peer as PeerConfig
 from appliance.events import Severity
-from appliance.flows import policy
+from appliance.flows import policy, reasons
 from appliance.flows.buffers import Buffers
 from appliance.flows.crowd import Crowd
 from appliance.flows.flow import Carrier, Flow
@@ -429,9 +429,15 @@ class Peer:
 
     def filled(self, reason: int) -> None:
         """The peer takes no new flows from now on, or takes them again."""
-        if reason != self.full:
-            self.full = reason
-            self.box.peer_changed(self)
+        if reason == self.full:
+            return
+        self.full = reason
+        if reason:
+            name = reasons.reason(reason).name
+            self.tell("peer.full", "warning", f"it takes no new flows: {name}; they pass", {"reason": name})
+        else:
+            self.tell("peer.taking", "info", "it takes new flows again", {})
+        self.box.peer_changed(self)
 
     def end(self, reason: str) -> None:
         self.worker.drain()  # a block in the codec's hands belongs to the old logs
