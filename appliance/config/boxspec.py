@@ -25,7 +25,6 @@ def box_spec(config: Config, bypass: Bypass, small: Collection[str] = ()) -> Box
     ]
     return BoxSpec(
         lan=tuple(map(str, config.box.lan)),
-        wan=tuple(map(str, config.box.wan)),
         own_ports=tuple(sorted({end.port for end in endpoints})),
         peers=tuple(
             _peer_spec(peer, config, bypass, index, small=peer.id in small)
@@ -55,9 +54,17 @@ def _peer_spec(peer: Peer, config: Config, bypass: Bypass, index: int, *, small:
         rules=rules,
         bypass=bypass.covers(peer.id),
         closed=peer.on_failure == "closed",
-        tunnel=peer.tunnel,
+        public=_public(peer, config),
         small=small,
     )
+
+
+def _public(peer: Peer, config: Config) -> tuple[str, ...]:
+    """The WAN interfaces by which the peer's tunnels leave; a path that names none may leave by each."""
+    paths = [path for path in peer.paths if path.underlay == "tunnel"]
+    if any(path.interface is None for path in paths):
+        return tuple(map(str, config.box.wan))
+    return tuple(sorted({str(path.interface) for path in paths}))
 
 
 def _rule_spec(rule: Rule, index: int, peer: Peer, bypass: Bypass) -> RuleSpec:

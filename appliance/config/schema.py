@@ -108,7 +108,7 @@ class Path(_Section, frozen=True):
         Literal["private", "tunnel"],
         _is(
             "`private`: flows that are not optimised may cross the WAN as they are. `tunnel`: plain traffic to "
-            "the peer's prefixes is refused, as soon as one of its paths says so."
+            "the peer's prefixes is refused on the path's `interface`, or on all of `box.wan` without one."
         ),
     ] = "private"
     cost: Annotated[

@@ -31,11 +31,18 @@ def fate_table(spec: BoxSpec) -> str:
     guarded = [peer for peer in spec.peers if is_guarded(peer)]
     sets = [
         _set("set lan", "ifname", (f'"{name}"' for name in spec.lan)),
-        _set("set wan", "ifname", (f'"{name}"' for name in spec.wan)),
         _set("set peers4", "ipv4_addr", (str(prefix) for prefix, _ in owned4), interval=True),
         _set("set peers6", "ipv6_addr", (str(prefix) for prefix, _ in owned6), interval=True),
-        _set("set tunnel4", "ipv4_addr", (str(p) for p, peer in owned4 if peer.tunnel), interval=True),
-        _set("set tunnel6", "ipv6_addr", (str(p) for p, peer in owned6 if peer.tunnel), interval=True),
+        *(
+            _set(
+                f"set public{family}_{number}",
+                f"ipv{family}_addr",
+                (str(p) for p, peer in owned if name in peer.public),
+                interval=True,
+            )
+            for number, name in enumerate(_public(spec))
+            for family, owned in ((4, owned4), (6, owned6))
+        ),
         _set("set small4", "ipv4_addr", (str(p) for p, peer in owned4 if peer.small), interval=True),
         _set("set small6", "ipv6_addr", (str(p) for p, peer in owned6 if peer.small), interval=True),
     ]
@@ -64,7 +71,7 @@ table {FATE_TABLE} {{
 {_CHAINS}\
 {"".join(chains)}\
 {"".join(guards)}\
-{_chain("through", _through(any(peer.tunnel for peer in spec.peers)), priority="mangle")}\
+{_chain("through", _through(_public(spec)), priority="mangle")}\
 }}
 """
 
@@ -74,15 +81,23 @@ def is_guarded(peer: PeerSpec) -> bool:
     return not peer.bypass and (peer.closed or any(rule.closed and not rule.bypass for rule in peer.rules))
 
 
-def _through(tunnels: bool) -> list[str]:
+def _public(spec: BoxSpec) -> list[str]:
+    """WAN interfaces by which something may not leave plainly."""
+    return sorted({name for peer in spec.peers for name in peer.public})
+
+
+def _through(public: list[str]) -> list[str]:
     refusals = [
-        "oifname @wan ip daddr @tunnel4 goto plain",
-        "oifname @wan ip6 daddr @tunnel6 goto plain",
-        f"iifname @wan ip saddr @tunnel4 counter name {COUNTER_PLAIN} drop",
-        f"iifname @wan ip6 saddr @tunnel6 counter name {COUNTER_PLAIN} drop",
+        rule
+        for number, name in enumerate(public)
+        for word, family in (("ip", 4), ("ip6", 6))
+        for rule in (
+            f'oifname "{name}" {word} daddr @public{family}_{number} goto plain',
+            f'iifname "{name}" {word} saddr @public{family}_{number} counter name {COUNTER_PLAIN} drop',
+        )
     ]
     return [
-        *(refusals if tunnels else ()),
+        *refusals,
         f"{SYN} goto opened",
         f"{FATE} vmap {{ {marks.PASSED:#x} : accept, {marks.FOREIGN:#x} : accept, "
         f"{marks.INTERCEPTED:#x} : goto orphan, {marks.FAR_SIDE:#x} : goto orphan, 0x0 : goto older }}",

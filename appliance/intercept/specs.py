@@ -52,8 +52,8 @@ class PeerSpec:
     bypass: bool = False
     closed: bool = False
     """`closed` of the implicit rule."""
-    tunnel: bool = False
-    """The way to this peer is public: its prefixes are never forwarded plainly out of a WAN interface."""
+    public: tuple[str, ...] = ()
+    """WAN interfaces by which the way to this peer is public: its prefixes are never forwarded plainly there."""
     small: bool = False
     """Large packets get lost on the way to it, and nobody says so: what passes uses small ones."""
     down_reason: int = reasons.PEER_DOWN
@@ -69,7 +69,6 @@ class BoxSpec:
     """One box: both the client's side and the server's, for all its peers."""
 
     lan: tuple[str, ...]
-    wan: tuple[str, ...]
     own_ports: tuple[int, ...] = ()
     peers: tuple[PeerSpec, ...] = ()
     prefixes4: tuple[IPv4Network, ...] = ()

@@ -27,7 +27,6 @@ def spec(peers: int) -> BoxSpec:
     rules = (RuleSpec("web", 0, "optimise", eager=True, ports=((80, 80), (443, 443))),)
     return BoxSpec(
         lan=("lan0",),
-        wan=("wan0",),
         own_ports=(4001,),
         peers=tuple(
             PeerSpec(

@@ -60,7 +60,7 @@ def box(
     peers: tuple[PeerSpec, ...], own: tuple[IPv4Network, IPv6Network], changes: dict[str, Any]
 ) -> BoxSpec:
     changed = tuple(PeerSpec(**{**vars(peer), **changes}) for peer in peers)
-    return BoxSpec(("lan0",), ("wan0",), (LANE_PORT,), changed, (own[0],), (own[1],))
+    return BoxSpec(("lan0",), (LANE_PORT,), changed, (own[0],), (own[1],))
 
 
 def until(condition: Callable[[], Any], within: float = 5.0) -> bool:

@@ -159,6 +159,6 @@ def test_a_policy_that_nft_refuses_changes_nothing(module_lab: Lab, handle: Inte
     before = module_lab.branch.run(["nft", "-s", "list", "ruleset"], capture_output=True, text=True).stdout
     spec = branch_spec()
     with pytest.raises(NftError, match="lan"):
-        handle.update(BoxSpec(("much-too-long-for-an-interface",), spec.wan, peers=spec.peers[:1]))
+        handle.update(BoxSpec(("much-too-long-for-an-interface",), peers=spec.peers[:1]))
     after = module_lab.branch.run(["nft", "-s", "list", "ruleset"], capture_output=True, text=True).stdout
     assert before == after

@@ -95,7 +95,7 @@ def test_bypass_opens_what_is_closed(pair: Pair, family: socket.AddressFamily) -
 @BOTH
 def test_a_public_underlay_carries_nothing_plainly(pair: Pair, family: socket.AddressFamily) -> None:
     server = pair.server(family)
-    pair.branch.update(branch_spec(tunnel=True))
+    pair.branch.update(branch_spec(public=("wan0",)))
     assert outcome(pair, server, EAGER_PORT) == "echo"
     assert pair.branch.accepted == 1
     assert outcome(pair, server, KNOWN_PORT) == "ECONNREFUSED"
@@ -112,7 +112,7 @@ def test_a_public_underlay_carries_nothing_plainly(pair: Pair, family: socket.Ad
 
 @BOTH
 def test_nothing_comes_in_plainly_from_a_public_underlay(pair: Pair, family: socket.AddressFamily) -> None:
-    pair.branch.update(branch_spec(tunnel=True))
+    pair.branch.update(branch_spec(public=("wan0",)))
     with (
         pair.lab.client.socket(family, socket.SOCK_DGRAM) as target,
         pair.lab.server.socket(family, socket.SOCK_DGRAM) as source,

@@ -57,7 +57,7 @@ peer_specs = st.builds(
     rules=st.lists(rule_specs, max_size=3).map(tuple),
     bypass=st.booleans(),
     closed=st.booleans(),
-    tunnel=st.booleans(),
+    public=st.sampled_from([(), ("wan0",), ("wan0", "wan1")]),
     site=st.none() | st.lists(nets4 | nets6, max_size=3).map(tuple),
     elsewhere=st.lists(nets4 | nets6, max_size=3).map(tuple),
 )
@@ -68,7 +68,6 @@ def box_specs(draw: st.DrawFn) -> BoxSpec:
     drawn = draw(st.lists(peer_specs, max_size=3))
     return BoxSpec(
         lan=("lan0", "lan1"),
-        wan=("wan0",),
         own_ports=(4001,),
         peers=tuple(dataclasses.replace(peer, index=index) for index, peer in enumerate(drawn, 1)),
         prefixes4=draw(tuples4),
@@ -89,7 +88,7 @@ def peer(**fields: object) -> PeerSpec:
 
 
 def box(*peers: PeerSpec) -> BoxSpec:
-    return BoxSpec(("lan0",), ("wan0",), (4001,), peers)
+    return BoxSpec(("lan0",), (4001,), peers)
 
 
 def chain(text: str, name: str) -> list[str]:
@@ -256,4 +255,6 @@ def test_guards_are_only_where_something_is_closed() -> None:
 
 def test_a_box_with_private_paths_pays_for_no_tunnel() -> None:
     assert len(chain(fate_table(box(peer())), "through")) == 2
-    assert "oifname @wan ip daddr @tunnel4 goto plain" in chain(fate_table(box(peer(tunnel=True))), "through")
+    through = chain(fate_table(box(peer(public=("wan1",)))), "through")
+    assert 'oifname "wan1" ip daddr @public4_0 goto plain' in through
+    assert len(through) == 2 + 4

@@ -10,7 +10,7 @@ from appliance.bypass import Bypass
 from appliance.config import Config, Rule, load
 from appliance.config import Path as WanPath
 from appliance.config.boxspec import box_spec
-from appliance.config.values import Name, Prefix
+from appliance.config.values import Interface, Name, Prefix
 from appliance.intercept.specs import RuleSpec
 from appliance.intercept.statements import owners4
 
@@ -24,7 +24,7 @@ def config() -> Config:
 
 def test_the_example(config: Config) -> None:
     spec = box_spec(config, Bypass())
-    assert (spec.lan, spec.wan, spec.own_ports) == (("lan0",), ("wan0",), (4001,))
+    assert (spec.lan, spec.own_ports) == (("lan0",), (4001,))
     assert (spec.prefixes4, spec.prefixes6) == ((IPv4Network("10.1.0.0/16"),), (IPv6Network("fd01::/48"),))
     (peer,) = spec.peers
     assert (peer.index, peer.id, peer.port4, peer.bypass, peer.closed) == (1, "dc", None, False, False)
@@ -73,7 +73,20 @@ def test_rules_are_narrowed_to_what_is_behind_the_peer(config: Config) -> None:
     assert first.rules[0].prefixes4 == (IPv4Network("10.2.7.0/24"),)
     assert second.rules[0].prefixes4 == (IPv4Network("10.3.7.0/24"),)
     assert second.rules[1].prefixes4 == ()
-    assert (first.tunnel, second.tunnel) == (False, True)
+    assert (first.public, second.public) == ((), ("wan0",))
+
+
+def test_a_tunnel_over_one_wan_leaves_the_other_to_plain_traffic(config: Config) -> None:
+    two = replace(config, box=replace(config.box, wan=(Interface("wan0"), Interface("wan1"))))
+    paths = (
+        WanPath(name=Name("mpls"), interface=Interface("wan0")),
+        WanPath(name=Name("internet"), interface=Interface("wan1"), underlay="tunnel"),
+    )
+    (peer,) = box_spec(replace(two, peers=(replace(two.peers[0], paths=paths),)), Bypass()).peers
+    assert peer.public == ("wan1",)
+    anywhere = (paths[0], replace(paths[1], interface=None))
+    (peer,) = box_spec(replace(two, peers=(replace(two.peers[0], paths=anywhere),)), Bypass()).peers
+    assert peer.public == ("wan0", "wan1")
 
 
 def test_a_prefix_within_another_of_the_same_peer_wins_over_one_between_them(config: Config) -> None:
