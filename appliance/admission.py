@@ -134,6 +134,16 @@ class Admission:
                 clear=own < share or total <= short - step,
             )
 
+    def most(self, own: int) -> int:
+        """Flows that may be open with one more of a peer that has `own`, which it has opened whatever it was told.
+
+        One with more than its share may not fill the room that is kept for the others.
+        """
+        most, peers = self.room.flows, len(self._shares)
+        if peers > 1 and own >= max(1, most // peers):
+            return most - most // (2 * RESERVE)
+        return self.room.utmost
+
     def reason(self, peer: str) -> int | None:
         """The number in `reasons` why the peer's new flows are not taken; None: they are."""
         if self.draining:

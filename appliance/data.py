@@ -124,8 +124,8 @@ class DataPlane:
     def limits(self) -> Limits:
         return self.config.limits
 
-    def admits(self) -> bool:
-        return self._gate.admits()
+    def admits(self, peer: str) -> bool:
+        return self._gate.admits(peer)
 
     def full(self, peer: str) -> int:
         return self._gate.full(peer) or 0
@@ -352,7 +352,7 @@ class DataPlane:
 
     def _take(self, peer: str, flow: Accepted) -> bool:
         """A flow that has come through a peer's door; False if there is no room for it."""
-        if not self._gate.admits():
+        if not self._gate.admits(peer):
             return False
         try:
             rule = self._policies[peer].match(flow.server)

@@ -67,13 +67,13 @@ class Gate:
         """Open flows of all peers."""
         return sum(len(peer.flows) for peer in self._peers.values())
 
-    def admits(self) -> bool:
-        """Whether there is room for one more flow; the last of it is for those that were on their way."""
+    def admits(self, peer: str) -> bool:
+        """Whether there is room for one more flow of the peer; the last of it is for those that were on their way."""
         flows = self.flows
         if flows + 1 >= self._admission.room.flows and not self._judging:
             self._judging = True
             self._loop.at_end(self._judge)
-        return flows < self._admission.room.utmost
+        return flows < self._admission.most(len(self._peers[peer].flows))
 
     def full(self, peer: str) -> int | None:
         """Why this box takes no new flows of the peer, a number of `reasons`; None: it does."""

@@ -92,7 +92,7 @@ class Box(Protocol):
     @property
     def limits(self) -> Limits: ...
 
-    def admits(self) -> bool: ...
+    def admits(self, peer: str) -> bool: ...
 
     def full(self, peer: str) -> int: ...
 
@@ -572,7 +572,7 @@ class Peer:
             )
             self._send(frames.failed(stream, errno.EACCES))
             return
-        if not self.box.admits():
+        if not self.box.admits(self.id):
             self._send(frames.failed(stream, errno.EAGAIN))
             return
         if self._told_full[0] and self.loop.now - self._told_full[1] > TELL_AGAIN_S:
@@ -632,6 +632,8 @@ class Peer:
         flow = self.flows.get(stream)
         if flow is None:
             return
+        if not flow.accepted:
+            raise ProtocolError(f"FAILED for stream {stream}, which the peer itself has opened")
         # First the set that lets the retry through, then the RST that causes the retry. Not where the peer has said
         # that it takes no flows: they pass anyway, and the destination is not to blame.
         if number == frames.ASYMMETRIC:

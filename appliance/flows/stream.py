@@ -47,7 +47,17 @@ class SendHalf:
 class ReceiveHalf:
     """What has arrived of a stream, and how much more may."""
 
-    __slots__ = ("_last_grant", "_most", "_pieces", "consumed", "credit", "final", "offset", "window")
+    __slots__ = (
+        "_held",
+        "_last_grant",
+        "_most",
+        "_pieces",
+        "consumed",
+        "credit",
+        "final",
+        "offset",
+        "window",
+    )
 
     def __init__(self, credit: int, most: int) -> None:
         """`credit` bytes may come at first; at most `most` may be ahead of the reader later."""
@@ -58,6 +68,7 @@ class ReceiveHalf:
         self.window = credit
         self.final: int | None = None
         self._pieces: dict[int, bytes | memoryview] = {}
+        self._held = 0  # bytes in them
         self._last_grant = 0.0
 
     @property
@@ -85,7 +96,10 @@ class ReceiveHalf:
                 raise StreamError(f"bytes at offset {offset} have come already")
             if len(self._pieces) == MOST_PIECES:
                 raise StreamError(f"{MOST_PIECES} pieces are waiting for offset {self.offset}")
+            if self._held + len(piece) > self.credit - self.offset:
+                raise StreamError(f"pieces overlap behind offset {self.offset}")
             self._pieces[offset] = piece
+            self._held += len(piece)
             return []
         ready = [piece]
         self.offset = end
@@ -97,6 +111,7 @@ class ReceiveHalf:
                 break
             ready.append(following)
             self.offset += len(following)
+            self._held -= len(following)
         return ready
 
     def consume(self, count: int, now: float, rtt: float) -> int | None:

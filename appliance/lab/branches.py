@@ -120,7 +120,8 @@ class Branch:
         if severity == "error":
             print(f"{self.id}: {kind}: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
-    def admits(self) -> bool:
+    def admits(self, peer: str) -> bool:
+        del peer
         return True
 
     def full(self, peer: str) -> int:

@@ -23,7 +23,10 @@ CACHE = "16MiB"
 
 
 class Hub(Running):
-    """`count` branches and their centre; as a context manager all lanes are up when the block begins."""
+    """`count` branches and their centre; as a context manager all lanes are up when the block begins.
+
+    absent: branches more that the centre expects, with keys, and that somebody else may play.
+    """
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class Hub(Running):
         rate: int = 0,
         line: int = 0,
         processes: int = 1,
+        absent: int = 0,
     ) -> None:
         """`rate`: of each branch's line; `line`: of the centre's own; bytes/s, 0: not known.
 
@@ -48,10 +52,11 @@ class Hub(Running):
         self._workspace = Workspace()
         directory = self._workspace.path
         self.box = Box(lab.dc, "dc", directory / "dc")
-        self._keys = directory / "keys"
-        self._keys.mkdir()
-        (self._keys / "centre.pub").write_text(self.box.identity.public)
-        self._peers = [self._peer(number) for number in range(count)]
+        self.keys = directory / "keys"
+        """N.key of each branch, and centre.pub."""
+        self.keys.mkdir()
+        (self.keys / "centre.pub").write_text(self.box.identity.public)
+        self._peers = [self._peer(number) for number in range(count + absent)]
         self._limits = limits or {}
         self._process: subprocess.Popen[bytes] | None = None
         self.write()
@@ -94,7 +99,7 @@ class Hub(Running):
     def join(self) -> None:
         """The process of the branches."""
         address, _ = WAN_ADDRESS["dc"]
-        words = (str(self._keys), address, str(LANE_PORT), str(self.count))
+        words = (str(self.keys), address, str(LANE_PORT), str(self.count))
         self._process = self._lab.branch.python(
             "appliance.lab.branches", *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -135,7 +140,7 @@ class Hub(Running):
             self._workspace.close()
 
     def _peer(self, number: int) -> dict[str, Any]:
-        own = identity.create(self._keys / f"{number}.key")
+        own = identity.create(self.keys / f"{number}.key")
         return {
             "id": branches.name(number),
             "key": own.public,

@@ -36,9 +36,9 @@ from appliance.lanes.watch import Health, PathWatch
 from appliance.loop import Loop, Timer
 
 GREETING_S = 5.0
-STRANGE_LANES = 8  # of one peer that have not said HELLO
 MOST_PATHS = 16  # of one peer
-MOST_BACKLOG = 1 << 20  # bytes at which a peer that does not read gets no answer to its PINGs
+STRANGE_LANES = 2 * MOST_PATHS  # of one peer that have not said HELLO
+MOST_BACKLOG = 1 << 20  # bytes at which a peer that does not read gets no answer to its PINGs and SOUNDs
 VIOLATIONS = 3  # of the protocol in one association that end it
 BULK_PING_S = 1.0  # a lane whose connection has been forgotten on the way is found by asking
 STUCK_S = 5.0  # for what was sent to show that it does not arrive
@@ -183,6 +183,14 @@ class Attachment:
         self.choice.paths[path.name] = PathWatch(config.cost, metered=config.metered)
         return path
 
+    def _room_for_path(self) -> bool:
+        """For one more that the peer names; those that it named before and does not use any more make room."""
+        if len(self.paths) >= MOST_PATHS:
+            for path in list(self.paths.values()):
+                if not path.configured and not path.lanes and path.name != self.choice.used:
+                    self._remove_path(path, "the peer does not use it any more")
+        return len(self.paths) < MOST_PATHS
+
     def _remove_path(self, path: PathLanes, reason: str) -> None:
         path.close()
         self._drop(list(path.all()), reason)
@@ -209,7 +217,8 @@ class Attachment:
         elif kind == Kind.PONG:
             self._ponged(lane, frames.read_numbers(body, 1)[0])
         elif kind in (Kind.SOUND, Kind.DEPTH):
-            self._sessions.sounded(lane, kind, body)
+            if lane.backlog < MOST_BACKLOG:
+                self._sessions.sounded(lane, kind, body)
         elif kind == Kind.SITE:
             self._sessions.announced(frames.read_site(body))
         elif kind == Kind.FULL:
@@ -320,12 +329,14 @@ class Attachment:
         if kind != Kind.HELLO:
             raise ProtocolError(f"the first frame is of kind {kind}, not HELLO")
         hello = frames.read_hello(body)
+        if lane.dialler and hello.role != lane.role:
+            raise ProtocolError(f"HELLO for session {hello.role} on a lane that was dialled for {lane.role}")
         verdict = self.link.on_hello(hello)
         if verdict.outcome is Outcome.STRANGE:
             self._part(lane, verdict.reason)
             return
         refusal = verdict.reason if verdict.outcome is Outcome.REFUSE else ""
-        if not lane.dialler and hello.path not in self.paths and len(self.paths) >= MOST_PATHS:
+        if not lane.dialler and hello.path not in self.paths and not self._room_for_path():
             refusal = refusal or f"path: there are {MOST_PATHS} others already"
         if refusal:
             text = f"lane refused: {refusal}"

@@ -7,6 +7,7 @@ is chosen only when the lane has room for it: the queue stays here, by flow, whe
 from __future__ import annotations
 
 import heapq
+import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -280,7 +281,9 @@ class BulkReceiver:
     """Decodes the blocks of the bulk session in their order and hands the bytes to the flows."""
 
     QUEUE = 4 << 20  # wire bytes waiting for the decoder at which the lane is paused
-    EARLY = 16 << 20  # bytes of streams whose OPEN is still on its way over the express lane: the same
+    EARLY = 16 << 20  # bytes of streams whose OPEN is still on its way over the express lane: the same;
+    EARLY_PIECE = 128  # what it takes to keep each counts too
+    MOST_EARLY = 2 * EARLY  # only a peer that goes on over one new lane after the other comes so far
 
     def __init__(self, owner: BulkOwner) -> None:
         self._owner = owner
@@ -364,6 +367,9 @@ class BulkReceiver:
                 self._drain()
             except ProtocolError as violation:
                 self._owner.bulk_violation(str(violation))
+            except Exception as failure:  # noqa: BLE001 - one peer's frames must not end the flows of all others
+                traceback.print_exc()
+                self._owner.bulk_violation(f"internal error, please report it: {failure!r}")
 
         self._decoding = True
         self._owner.worker.submit(job, back)
@@ -396,8 +402,10 @@ class BulkReceiver:
         elif owner.yet_to_open(stream):
             if len(self._early) >= EARLY_STREAMS and stream not in self._early:
                 raise ProtocolError(f"blocks of {EARLY_STREAMS} streams that nobody has opened")
+            if self._early_bytes > self.MOST_EARLY:
+                raise ProtocolError(f"{self._early_bytes} bytes of streams that nobody has opened")
             self._early.setdefault(stream, []).append((offset, flags, size, raw))
-            self._early_bytes += len(raw)
+            self._early_bytes += len(raw) + self.EARLY_PIECE
             self._pace()
         owner.cache_used(owner.cache(flags >> _DOMAIN_SHIFT))
         owner.bulk_took(len(raw))
@@ -412,7 +420,7 @@ class BulkReceiver:
     def opened(self, stream: int) -> None:
         """The stream's OPEN has come, and been granted or not: what came before it has its turn now."""
         pieces = self._early.pop(stream, ())
-        self._early_bytes -= sum(len(raw) for *_, raw in pieces)
+        self._early_bytes -= sum(len(raw) + self.EARLY_PIECE for *_, raw in pieces)
         for offset, flags, size, raw in pieces:
             flow = self._owner.flow(stream)
             if flow is not None:

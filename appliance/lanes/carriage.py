@@ -69,8 +69,10 @@ class Carriage:
     def ask(self, lane: Lane, role: Role) -> list[Lane]:
         """Asks the peer to go on with a session over this lane; returns those that carry nothing any more.
 
-        What was sent over the lane before is as if lost.
+        What was sent over the lane before is as if lost. A lane carries its session once: one that does is not asked.
         """
+        if lane in (self.lanes.get(role), self._asked.get(role, (None,))[0]):
+            return []
         old, asked = self.lanes.pop(role, None), self._asked.pop(role, None)
         left = {old, asked[0] if asked else None} - {lane, None}
         self._turns[role] += 1
@@ -94,12 +96,14 @@ class Carriage:
         """The peer asks to go on over this lane; returns those that carry nothing any more."""
         if turn <= self._turns[role]:
             return [lane]  # a later one has taken its place
-        self._turns[role] = turn
-        old = self.lanes.pop(role, None)
+        if self.lanes.get(role) is lane:
+            raise ProtocolError("ATTACH on a lane that carries its session already")
         arrived = self._sessions.arrived(role)
-        self._skip[role] = arrived - (follows - 1) if follows else 0
-        if self._skip[role] < 0:
+        skip = arrived - (follows - 1) if follows else 0
+        if skip < 0:
             raise ProtocolError(f"ATTACH leaves out frames {arrived} to {follows - 1}")
+        old = self.lanes.pop(role, None)
+        self._turns[role], self._skip[role] = turn, skip
         lane.send(frames.attach(turn, arrived))
         self._carry(lane, role, self._sessions.resume(role, received))
         return [old] if old is not None and old is not lane else []

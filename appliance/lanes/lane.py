@@ -107,6 +107,7 @@ class Lane:
         self._out: deque[bytes] = deque()
         self._pending: memoryview | None = None
         self._flushing = False
+        self._reading = False  # at the end of this round
         self._waiting: Timer | None = None
         self._frames = FrameReader()
         self._handshake_timer = loop.call_later(HANDSHAKE_S, self._too_slow)
@@ -172,7 +173,7 @@ class Lane:
             self._paused = paused
             self._loop.modify(self._fd, mask(not paused, self.blocked))
             if not paused:
-                self._loop.at_end(self._read)
+                self._read_soon()
 
     @property
     def ends(self) -> tuple[Address, Address]:
@@ -255,14 +256,23 @@ class Lane:
                 if events & (select.EPOLLERR | select.EPOLLHUP):
                     self.close("the connection broke")
                 return
-            self._read()
+            if not self._reading:
+                self._read()
+
+    def _read_soon(self) -> None:
+        """At the end of this round, once."""
+        if not self._reading:
+            self._reading = True
+            self._loop.at_end(self._read)
 
     def _read(self) -> None:
+        self._reading = False
         tls, reader = self._tls, self._frames
         if self.closed or tls is None or self._paused:
             return
         try:
-            while self._loop.clock() - self._loop.now < READING_S:
+            going_on = self._hand_over(0)  # what a pause or the end of a turn has left comes first
+            while going_on:
                 count = tls.recv_into(reader.space())
                 if not count:
                     self.error = errno.ECONNRESET
@@ -270,13 +280,8 @@ class Lane:
                     return
                 self.bytes_in += count
                 self.heard = self._loop.now
-                for kind, body in reader.received(count):
-                    if Lane.tap is not None:
-                        Lane.tap(self, False, kind, body)
-                    self.owner.lane_frame(self, kind, body)
-                    if self.closed:
-                        return
-                if self._paused or (count < RECORD and not tls.pending()):
+                going_on = self._hand_over(count)
+                if going_on and count < RECORD and not tls.pending():
                     return  # epoll tells of more; asking the socket again would mostly be in vain
         except _WAIT:
             return
@@ -290,8 +295,21 @@ class Lane:
             traceback.print_exc()
             self.owner.lane_faulty(self, f"internal error, please report it: {error!r}")
             return
-        # Records may wait inside TLS, where epoll cannot see them.
-        self._loop.at_end(self._read)
+        # Frames may wait here, and records inside TLS, where epoll cannot see them.
+        self._read_soon()
+
+    def _hand_over(self, count: int) -> bool:
+        """Tells the owner of the frames that `count` more bytes complete; False when it has had enough for now.
+
+        A frame of few bytes may be much work: neither a pause nor the turns of others wait for all that came with it.
+        """
+        for kind, body in self._frames.received(count):
+            if Lane.tap is not None:
+                Lane.tap(self, False, kind, body)
+            self.owner.lane_frame(self, kind, body)
+            if self.closed or self._paused or self._loop.clock() - self._loop.now >= READING_S:
+                return False
+        return True
 
     def _broke(self, error: OSError) -> None:
         self.error = error.errno or 0

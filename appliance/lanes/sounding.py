@@ -8,6 +8,7 @@ would blame both boxes for a queue before one.
 from __future__ import annotations
 
 import math
+from collections import deque
 
 from appliance.lanes import frames
 from appliance.lanes.frames import Kind
@@ -16,6 +17,7 @@ from appliance.loop import Loop
 
 FEATURE = "sound"
 FORGET_S = 60.0  # the least of the last one to two minutes counts: clocks drift, routes change
+MOST_DEPTHS = 64  # that wait for somebody to ask
 _MODULUS = 1 << 46  # µs
 _TOO_DEEP = 1 << 32
 
@@ -59,7 +61,7 @@ class Sounding:
         self._from_peer: tuple[Lane | None, Tide] = (None, Tide())
         self._asked: Lane | None = None
         self._asking = False
-        self._depths: list[float] = []
+        self._depths: deque[float] = deque(maxlen=MOST_DEPTHS)
 
     def ask(self, lane: Lane) -> None:
         """Asks the peer how deep the queue towards it is; the stamp is made when the frame leaves."""
@@ -78,7 +80,8 @@ class Sounding:
 
     def answers(self) -> list[float]:
         """Depths in seconds that the peer has told since this was called last."""
-        told, self._depths = self._depths, []
+        told = list(self._depths)
+        self._depths.clear()
         return told
 
     def take(self, lane: Lane, kind: int, body: bytes) -> None:

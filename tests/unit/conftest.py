@@ -55,7 +55,7 @@ class FakeBox:
         """Streams are held for so long while the peer is away."""
         self.limits = msgspec.structs.replace(self.limits, stream_hold=Duration(seconds))
 
-    def admits(self) -> bool:
+    def admits(self, peer: str) -> bool:
         return len(list(self.flows())) < self.limits.flows
 
     def full(self, peer: str) -> int:

@@ -56,7 +56,7 @@ def soak(seconds: float, report: Report) -> Outcome:
         stack.callback(workspace.close)
         pair = stack.enter_context(Pair(lab, EAGER, Side(peer=CACHE), Side(peer=CACHE)))
         before = gauges.read(pair)
-        workers = [Worker(client, PAUSE_S) for client in _clients(lab, workspace.path)]
+        workers = [Worker(client, PAUSE_S, report) for client in _clients(lab, workspace.path)]
         events = WanEvents(pair)
         readings = list(_watch(pair, workers, events, seconds, report))
         report("letting the clients end")

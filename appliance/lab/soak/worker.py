@@ -1,7 +1,9 @@
 """One client of a soak: turn after turn in a thread of its own, until it is told to stop."""
 
 import threading
+import time
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -42,11 +44,12 @@ class Tally:
 
 
 class Worker:
-    def __init__(self, client: Client, pause: float) -> None:
-        """pause: seconds between two turns, so that a busy day is not a stress test."""
+    def __init__(self, client: Client, pause: float, report: Callable[[str], None]) -> None:
+        """pause: seconds between two turns, so that a busy day is not a stress test. report: told of faults."""
         self.tally = Tally(client.name)
         self._client = client
         self._pause = pause
+        self._report = report
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name=client.name, daemon=True)
 
@@ -65,9 +68,13 @@ class Worker:
             try:
                 self.tally.bytes += self._client.turn()
             except TurnError as fault:
-                self.tally.blame(str(fault), wrong=fault.wrong)
-            except Exception:  # noqa: BLE001 - said at the end; the other clients go on
-                self.tally.blame(traceback.format_exc(), wrong=False)
+                self._blame(str(fault), wrong=fault.wrong)
+            except Exception:  # noqa: BLE001 - said; the other clients go on
+                self._blame(traceback.format_exc(), wrong=False)
             self.tally.turns += 1
             self._stop.wait(self._pause)
         self._client.close()
+
+    def _blame(self, text: str, *, wrong: bool) -> None:
+        self.tally.blame(text, wrong=wrong)
+        self._report(f"{time.strftime('%H:%M:%S')} {self.tally.client}: {text}")

@@ -59,6 +59,15 @@ def test_the_last_tenth_is_for_peers_with_less_than_their_share() -> None:
     assert it.reason("greedy") is None
 
 
+def test_a_peer_that_goes_on_after_it_was_told_leaves_room_for_the_others() -> None:
+    it = admission(flows=100)
+    it.judge(0.0, Load({"greedy": 90, "modest": 4}))
+    assert it.most(own=90) == 95
+    assert it.most(own=4) == it.room.utmost
+    it.judge(0.0, Load({"alone": 90}))
+    assert it.most(own=90) == it.room.utmost
+
+
 def test_a_peer_alone_gets_everything() -> None:
     it = admission(flows=100)
     it.judge(0.0, Load({"dc": 99}))
