@@ -15,7 +15,7 @@ from vmhost.abilities import EMULATORS, Abilities, disk_left, memory_left
 from vmhost.domain import domain_xml
 from vmhost.errors import VmError
 from vmhost.keeper import Keeper
-from vmhost.link import Link
+from vmhost.link import CHANGE_S, Link
 from vmhost.recipe import Recipe
 from vmhost.storage import Storage
 from vmhost.values import MIB, is_name, show_size
@@ -114,9 +114,9 @@ class Host:
         try:
             directory = await self._storage.make(recipe, disks, progress)
             xml = domain_xml(recipe, ability.accelerator, directory)
-            await self._link.do(lambda connection: calls.define(connection, xml, recipe.autostart))
+            await self._link.do(lambda connection: calls.define(connection, xml, recipe.autostart), CHANGE_S)
             defined = True
-            await self._link.do(lambda connection: calls.start(connection, name))
+            await self._link.do(lambda connection: calls.start(connection, name), CHANGE_S)
             self._storage.complete(name)
         except (VmError, OSError, asyncio.CancelledError) as error:
             if defined:
@@ -135,14 +135,14 @@ class Host:
 
     async def _undo(self, name: str) -> None:
         with contextlib.suppress(VmError):  # it does not run
-            await self._link.do(lambda connection: calls.force_off(connection, name))
+            await self._link.do(lambda connection: calls.force_off(connection, name), CHANGE_S)
         with contextlib.suppress(VmError):
-            await self._link.do(lambda connection: calls.undefine(connection, name))
+            await self._link.do(lambda connection: calls.undefine(connection, name), CHANGE_S)
 
     async def start(self, name: str) -> Tree:
         """Start a machine that is off."""
         self._must_know(name)
-        await self._link.do(lambda connection: calls.start(connection, name))
+        await self._link.do(lambda connection: calls.start(connection, name), CHANGE_S)
         return {"name": name, "state": "running"}
 
     async def stop(self, name: str) -> Tree:
@@ -152,7 +152,9 @@ class Host:
         deadline = time.monotonic() + within
         with self._ending(name) as ended:
             while (left := deadline - time.monotonic()) > 0:
-                if not await self._link.do(lambda connection: calls.press_power_button(connection, name)):
+                if not await self._link.do(
+                    lambda connection: calls.press_power_button(connection, name), CHANGE_S
+                ):
                     return {"name": name, "state": "off"}
                 done, _ = await asyncio.wait((ended,), timeout=min(left, PRESS_AGAIN_S))
                 if done:
@@ -170,7 +172,7 @@ class Host:
         self._must_know(name)
         self._keeper.let_go(name)
         with self._ending(name) as ended:
-            if await self._link.do(lambda connection: calls.force_off(connection, name)):
+            if await self._link.do(lambda connection: calls.force_off(connection, name), CHANGE_S):
                 await asyncio.wait((ended,), timeout=FORCED_OFF_S)
         return {"name": name, "state": "off"}
 
@@ -185,7 +187,7 @@ class Host:
         if await self._state(name) != "off":
             raise VmError("refused", f"{name} runs; `branchline vm stop {name}` first")
         self._keeper.let_go(name)
-        await self._link.do(lambda connection: calls.undefine(connection, name))
+        await self._link.do(lambda connection: calls.undefine(connection, name), CHANGE_S)
         del self._known[name]
         kept = str(self._storage.of(name))
         if disks:
@@ -302,7 +304,7 @@ class Host:
             self._stirred.clear()
             for name in self._keeper.due(time.monotonic()):
                 try:
-                    await self._link.do(lambda connection, name=name: calls.start(connection, name))  # type: ignore[misc]
+                    await self._link.do(lambda connection, name=name: calls.start(connection, name), CHANGE_S)  # type: ignore[misc]
                 except VmError as error:
                     wait = self._keeper.ended(name, time.monotonic())
                     text = f"{name} cannot be started: {error}; tried again in {wait:g} s"

@@ -15,7 +15,8 @@ from vmhost.errors import VmError
 
 RETRY_S = 0.5
 KEEPALIVE_S, KEEPALIVES = 5, 3  # a libvirtd that hangs is taken for gone after their product
-CALL_S = 120.0  # libvirt probes QEMU anew after an update of either, which takes a while
+LOOK_S = 10.0
+CHANGE_S = 120.0  # libvirt probes QEMU anew after an update of either, which takes a while
 
 T = TypeVar("T")
 DomainEvent = Callable[[str, int, int], None]
@@ -47,7 +48,7 @@ class Link:
         self._owner = asyncio.get_running_loop()
         threading.Thread(target=self._run, name="libvirt", daemon=True).start()
 
-    async def do(self, call: Callable[[Any], T], within: float = CALL_S) -> T:
+    async def do(self, call: Callable[[Any], T], within: float = LOOK_S) -> T:
         """What `call(connection)` returns, from the thread; VmError for libvirt's errors and for its silence."""
         if self.trouble or self._loop is None:
             raise VmError("unavailable", self.trouble)

@@ -5,6 +5,7 @@ The processes run in the namespaces that conftest has made, with /run, /etc/libv
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -61,6 +62,11 @@ libvirt = "qemu+unix:///system?socket={SOCKET}"
         with (self.directory / "libvirtd.log").open("ab") as log:
             self._libvirtd = subprocess.Popen(["nice", "-n", "10", "libvirtd"], stdout=log, stderr=log)
         until(SOCKET.exists, "libvirtd serves")
+
+    def signal_libvirtd(self, number: signal.Signals) -> None:
+        """SIGSTOP hangs it, SIGCONT lets it go on."""
+        assert self._libvirtd is not None
+        self._libvirtd.send_signal(number)
 
     def kill_libvirtd(self) -> None:
         """As the out-of-memory killer would. Guests go on."""

@@ -56,6 +56,18 @@ def test_what_dies_comes_back(box: VmBox, guest: str, began: float) -> None:
     assert box.emulator(guest) != second
 
 
+def test_a_libvirtd_that_hangs_holds_nothing_else_up(box: VmBox) -> None:
+    box.signal_libvirtd(signal.SIGSTOP)
+    try:
+        asked = box.begin("list")
+        assert box.call("status")["box"] == "branch-1"
+        assert asked.poll() is None
+        assert asked.wait(DEADLINE_S) == 1
+    finally:
+        box.signal_libvirtd(signal.SIGCONT)
+    assert box.states() == {}
+
+
 def test_a_guest_that_is_made_deaf_to_its_power_button(box: VmBox, guest: str) -> None:
     """Typed at its console; then it cannot be stopped, and goes on."""
     console = box.begin("console", guest)
