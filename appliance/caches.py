@@ -314,7 +314,9 @@ class Caches:
         self._memory.add(cache, dedupe.usual_index(capacity))
         self._memory.use(cache, self._loop.now)
         self._loop.at_end(self._share)  # with the other peers, if several are opened now
-        if not self._answering.yes:
+        if self._answering.yes:
+            cache.bring_back()  # it may have waited here since the disk did not answer
+        else:
             cache.set_aside()
         self._tell(cache, place.peer)
 

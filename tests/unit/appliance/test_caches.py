@@ -86,6 +86,15 @@ def test_unasked_caches_stay_while_there_is_room(room: Room) -> None:
     assert room.events == ["cache.deleted gone", "cache.deleted away"]
 
 
+def test_an_unasked_cache_that_is_still_open_stays(room: Room) -> None:
+    held = dedupe.open_cache(room.directory, box="branch-1", peer="gone", capacity=CAPACITY)
+    room.caches.configure(config(1))
+    assert room.peers() == ["dc", "gone"]
+    room.until(lambda: bool(room.events))
+    assert room.events == ["cache.deleted away"]
+    held.close()
+
+
 def test_a_full_disk_takes_unasked_caches_first(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     def allocate(file: File, size: int) -> None:
         if len(room.peers()) > 2:
@@ -138,8 +147,15 @@ def test_a_cache_comes_back_when_the_disk_can_hold_it(room: Room, monkeypatch: p
         memory = room.caches.open("other", CAPACITY, 0)
     room.until(lambda: "cache.restored other" in room.events)
     assert room.restored == []
-    room.wanted = True
+    monkeypatch.setattr(appliance.caches, "SAVE_S", 0.01)
+    found = room.caches._stand_ins[memory].found
+    assert found is not None
+    room.caches._answering._slow_at = room.loop.clock()
+    room.caches._answering.yes = False  # the disk hangs while this one waits to be used
+    room.until(lambda: found._mine._aside is not None)  # type: ignore[attr-defined]
+    room.caches._answering.yes = room.wanted = True
     room.until(lambda: bool(room.restored))
+    assert found._mine._aside is None  # type: ignore[attr-defined]
     room.caches.close(memory)
     assert room.peers() == ["away", "dc", "gone", "other"]
     assert [report.in_use for report in dedupe.inspect(room.directory, peer="other")] == [True]
