@@ -9,6 +9,7 @@ import msgspec
 from dedupe.store.files import Files
 
 NAME = "identity"
+LARGEST = 1 << 16  # bytes; more is another file
 
 
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,7 +43,8 @@ def fresh_number() -> int:
 def load(directory: Path) -> Identity | None:
     """None if there is none. ValueError if it cannot be understood, OSError if it cannot be read."""
     try:
-        data = (directory / NAME).read_bytes()
+        with (directory / NAME).open("rb") as file:
+            data = file.read(LARGEST)
     except FileNotFoundError:
         return None
     try:

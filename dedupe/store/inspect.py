@@ -11,7 +11,7 @@ from dedupe.errors import CacheInUse
 from dedupe.store import identity as identities
 from dedupe.store import journal as journals
 from dedupe.store.files import Files
-from dedupe.store.ledger import Ledger, Record, Role, parse_header
+from dedupe.store.ledger import Ledger, Record, Role
 from dedupe.store.store import JOURNALS, LOCK, RINGS
 
 # In the order in which they go: without the identity the rest counts for nothing, should that be interrupted.
@@ -142,7 +142,7 @@ def _log(place: Path, role: Role, cache: int, verify: bool, in_use: bool) -> Log
     name = role.name.lower()
     try:
         capacity = (place / RINGS[role]).stat().st_size
-        header = parse_header((place / JOURNALS[role]).read_bytes())
+        header = journals.read_header(place / JOURNALS[role])
         if header.cache != cache:
             raise ValueError("the journal belongs to another cache")
         if capacity != header.slots << header.bits:

@@ -81,17 +81,23 @@ def start(files: Files, path: Path, header: Header) -> Journal:
     return Journal(files, path, header, Ledger(header.bits, header.slots))
 
 
+def read_header(path: Path) -> Header:
+    """FileNotFoundError, or ValueError as of load. Another, larger file in the journal's place is not read whole."""
+    with path.open("rb") as file:
+        return parse_header(file.read(HEADER_BYTES))
+
+
 def load(files: Files, path: Path, expected: Header) -> Journal:
     """The journal found at `path`; epoch 0 in `expected` stands for any.
 
     FileNotFoundError if there is none, ValueError (what is wrong, a sentence about "it") if it is not the expected one.
     """
-    data = path.read_bytes()
-    header = parse_header(data)
+    header = read_header(path)
     if (header.cache, header.role) != (expected.cache, expected.role):
         raise ValueError("it belongs to another cache")
     if (header.bits, header.slots) != (expected.bits, expected.slots):
         raise ValueError("it is for another size of the cache")
+    data = path.read_bytes()
     ledger, count = Ledger(header.bits, header.slots), 0
     for record in parse_records(data, header):
         ledger.apply(record)

@@ -12,7 +12,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dedupe import IN_MEMORY, Cache, CacheInUse, Effort, OfferError, StoreError, clear
+from dedupe import (
+    IN_MEMORY,
+    Cache,
+    CacheInUse,
+    Effort,
+    OfferError,
+    StoreError,
+    clear,
+    inspect,
+    machine_memory,
+)
 from dedupe.offer import LARGEST_OFFSET, pack, parse
 from dedupe.store.files import File, Files
 from tests.unit.dedupe.corpus import NOISE, meet
@@ -111,6 +121,19 @@ def test_deleted_file(boxes: tuple[Box, Box], name: str) -> None:
         meet(sender.cache, receiver.cache)
         agreed(sender.cache, receiver.cache)
         exchange(sender, receiver)
+
+
+@pytest.mark.parametrize("name", ["written.journal", "identity"])
+def test_a_huge_file_in_place_of_a_small_one(boxes: tuple[Box, Box], name: str) -> None:
+    box = boxes[0]
+    box.cache.close()
+    (box.directory / name).unlink()
+    (box.directory / name).touch()
+    os.truncate(box.directory / name, 4 * machine_memory())
+    (report,) = inspect(box.root)
+    assert report.problem or report.logs[0].problem
+    box.reopen()
+    assert box.cache.stats().written_log == 0
 
 
 def test_copied_directory(boxes: tuple[Box, Box]) -> None:
