@@ -4,13 +4,17 @@ lets the same command be given again after any of them."""
 from __future__ import annotations
 
 import base64
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from appliance import identity
 from appliance.config import Config, ConfigError, from_dict, load, peers_d
 from appliance.config.durable import replace_file
+from appliance.config.values import Endpoint
 from appliance.config.written import plain, toml
 from appliance.enrolment.joining import JoinError, join
 from appliance.enrolment.messages import Answer, Request
@@ -89,6 +93,21 @@ def _key(path: Path) -> identity.Identity:
         return identity.load_identity(path)
 
 
+def paths(dial: Iterable[str]) -> list[dict[str, Any]]:
+    """[[peers.paths]] to a centre that listens at these endpoints, one for each of its WANs.
+
+    A WAN has one IPv4 and one IPv6 endpoint: the first of each belong together, and so on.
+    """
+    by_family = defaultdict[int, list[str]](list)
+    for endpoint in map(Endpoint.parse, dial):
+        by_family[endpoint.address.version].append(endpoint)
+    wans = zip_longest(*by_family.values())
+    return [
+        {"name": f"wan{number}" if number > 1 else "wan", "dial": [end for end in wan if end]}
+        for number, wan in enumerate(wans, 1)
+    ]
+
+
 def _with_centre(
     file: Path, base: dict[str, Any], token: Token, answer: Answer, certificate: bytes
 ) -> Config:
@@ -101,6 +120,6 @@ def _with_centre(
         "id": answer.box,
         "key": key,
         "prefixes": answer.prefixes,
-        "paths": [{"dial": list(token.dial)}],
+        "paths": paths(token.dial),
     }
     return from_dict({**base, "peers": [*base["peers"], centre]}, str(file))

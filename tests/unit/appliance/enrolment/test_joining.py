@@ -11,7 +11,7 @@ import pytest
 
 from appliance import identity
 from appliance.config import load
-from appliance.enrolment.branch import Site, enrolled
+from appliance.enrolment.branch import Site, enrolled, paths
 from appliance.enrolment.desk import Desk
 from appliance.enrolment.joining import JoinError, join
 from appliance.enrolment.messages import Answer, Request
@@ -132,6 +132,14 @@ def test_a_new_box_is_ready_to_run(centre: Centre, tmp_path: Path) -> None:
         base64.b64decode(centre.requests[0].key)
         == identity.load_identity(file.parent / "box.key").certificate
     )
+
+
+def test_every_wan_of_the_centre_is_a_path() -> None:
+    assert paths(["10.9.2.1:4001"]) == [{"name": "wan", "dial": ["10.9.2.1:4001"]}]
+    assert paths(["[fd09:2::1]:4001", "10.9.2.1:4001", "10.8.2.1:4001"]) == [
+        {"name": "wan", "dial": ["[fd09:2::1]:4001", "10.9.2.1:4001"]},
+        {"name": "wan2", "dial": ["10.8.2.1:4001"]},
+    ]
 
 
 @pytest.mark.parametrize("lost", ["branchline.toml", "peers.d/dc.toml"])
