@@ -29,6 +29,9 @@ WHILE_S, WHILE_RTTS = 0.15, 1.5  # in which every sounding tells of a queue that
 CAUSE_S: Final = 0.7  # in which the queue of now may have been sent, besides the round trip
 HOPE: Final = 0.04  # of what left at first: a limit that is so low and does not help is lifted,
 DESPAIR_S, LONGEST_S = 10.0, 600.0  # for so long, twice as long each time: the queue is not of our making
+BELIEVED: Final = 0.5  # of what the link has carried without a queue; below it a queue is doubted
+DOUBT_S: Final = 3.0  # until it has stood for so long, each time,
+FORGET_S: Final = 300.0  # and what the link has carried counts half after so long
 LEAST: Final = 8_000  # bytes per second
 
 
@@ -43,6 +46,9 @@ class Finder:
         self._at_first = 0.0  # what left when the limit was set,
         self._helped = False  # and whether the queue has gone since
         self._despair = DESPAIR_S
+        self._proved = 0.0  # what has left, for a while, without a queue,
+        self._believed = BELIEVED  # and the part of it that the link surely carries still
+        self._doubted = math.inf  # since when a queue stands that cannot be of our making
         self._sounded: deque[tuple[float, float]] = deque([(-math.inf, 0.0)])
         self._sent: deque[tuple[float, float]] = deque()
 
@@ -62,17 +68,42 @@ class Finder:
         last, self._last = self._last, (now, delay)
         elapsed = now - last[0] if last else 0.0
         self._helped = self.limit > 0 and (self._helped or delay < TARGET_S)
+        self._prove(now, delay, sent, elapsed)
         if delay > TARGET_S:
             falls = (last[1] - delay) / elapsed if last and elapsed > 0 else 0.0
             if now >= self._next_cut and falls < max(DRAINING, delay / DRAINED_S):
                 self._cut(now, delay, max(rate for _, rate in self._sent), falls > DRAINING)
         elif self.limit and delay < LOW_S and sent > USED * self.limit:
             bold = SLOWLY * (1 + (max(0.0, now - self._next_cut) / BOLD_S) ** 2)
-            pace = QUICKLY if self.limit < NEAR * self._too_much else min(bold, QUICKLY)
+            known = max(NEAR * self._too_much, self._believed * self._proved)
+            pace = QUICKLY if self.limit < known else min(bold, QUICKLY)
             self.limit = round(self.limit * (1 + pace * min(elapsed, 1.0)))
         return self.limit
 
+    def _prove(self, now: float, delay: float, sent: float, elapsed: float) -> None:
+        self._proved *= 0.5 ** (elapsed / FORGET_S)
+        if delay < TARGET_S:
+            self._doubted = math.inf
+            if sent < USED * self.limit:
+                self._believed = BELIEVED  # the queue has gone, and no limit of ours was in its way
+        if delay < LOW_S and now - self._sent[0][0] >= CAUSE_S / 2:
+            self._proved = max(self._proved, min(rate for _, rate in self._sent))
+
+    def _doubts(self, now: float, sent: float) -> bool:
+        """Whether a queue is rather a busy processor's, or others', because the link has carried far more before."""
+        if sent >= self._believed * self._proved:
+            return False
+        self._doubted = min(self._doubted, now)
+        if now - self._doubted < DOUBT_S:
+            return True
+        self._believed *= BELIEVED  # it stands: the link may have become slower
+        self._doubted = now
+        return False
+
     def _cut(self, now: float, delay: float, sent: float, falling: bool) -> None:
+        if self._doubts(now, sent):
+            return
+        sent = max(sent, self._believed * self._proved)
         if not self.limit:
             self._too_much, part = sent, FIRST_CUT
             self._at_first = sent

@@ -84,6 +84,31 @@ def test_a_burst_that_is_over_when_its_queue_is_heard_of_limits_to_the_burst() -
     assert limit >= 0.7e6
 
 
+def test_a_busy_moment_does_not_limit_a_link_to_the_little_that_it_was_given() -> None:
+    """The processor was late for four seconds, again and again, while next to nothing was sent."""
+    link, finder = Bottleneck(2_500_000, 0.5), Finder()
+    link.run(finder, 1_500_000, 20)
+    began = 20.0
+    for _ in range(10):
+        for step in range(40):
+            finder.step(began + step * STEP_S, 0.05, 30_000.0, RTT_S)
+        link.run(finder, 30_000, 3, began=began + 4)
+        began += 7
+    link.run(finder, 2_000_000, 10, began=began)
+    _, used = link.run(finder, 2_000_000, 10, began=began + 10)
+    assert used > 0.3
+
+
+def test_a_queue_that_stands_is_believed_in_the_end() -> None:
+    finder = Finder()
+    Bottleneck(2_500_000, 0.5).run(finder, 1_500_000, 20)
+    narrow = Bottleneck(30_000, 0.5)
+    narrow.run(finder, 40_000, 40, began=20)
+    worst, used = narrow.run(finder, 40_000, 30, began=60)
+    assert worst < 0.08
+    assert used > 0.8
+
+
 def test_a_limit_that_does_not_help_is_lifted() -> None:
     finder = Finder()
     limits = [finder.step(step * STEP_S, 0.2, finder.limit or 500_000.0) for step in range(200)]
