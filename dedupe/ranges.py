@@ -1,6 +1,6 @@
 """Ascending, disjoint, non-touching ranges of log offsets, as immutable tuples of (start, end).
 
-Immutable because one thread reads what another replaces. Bounded: past MOST ranges the oldest are
+Immutable because one thread reads what another replaces. Bounded: past MOST ranges the shortest are
 forgotten, which is always safe (less may be referenced).
 """
 
@@ -19,7 +19,7 @@ def add(ranges: Ranges, start: int, end: int) -> Ranges:
         return (*ranges[:-1], (ranges[-1][0], end))
     if ranges and ranges[-1][1] > start:
         raise ValueError(f"offset {start} is below the end {ranges[-1][1]}")
-    return newest((*ranges, (start, end)))
+    return longest((*ranges, (start, end)))
 
 
 def join(ranges: Ranges, start: int, end: int) -> Ranges:
@@ -31,7 +31,7 @@ def join(ranges: Ranges, start: int, end: int) -> Ranges:
     touched = ranges[len(before) : len(ranges) - len(after)]
     if touched:
         start, end = min(start, touched[0][0]), max(end, touched[-1][1])
-    return newest((*before, (start, end), *after))
+    return longest((*before, (start, end), *after))
 
 
 def joined(pairs: Iterable[tuple[int, int]]) -> Ranges:
@@ -47,7 +47,7 @@ def joined(pairs: Iterable[tuple[int, int]]) -> Ranges:
         low, high = start, end
     if high >= 0:
         made.append((low, high))
-    return newest(made)
+    return longest(made)
 
 
 def within(ranges: Ranges, low: int, high: int) -> Ranges:
@@ -57,7 +57,7 @@ def within(ranges: Ranges, low: int, high: int) -> Ranges:
 
 def drop(ranges: Ranges, start: int, end: int) -> Ranges:
     """The ranges without [start, end)."""
-    return newest(
+    return longest(
         piece
         for low, high in ranges
         for piece in ((low, min(high, start)), (max(low, end), high))
@@ -84,12 +84,16 @@ def common(left: Ranges, right: Ranges) -> Ranges:
             i += 1
         else:
             j += 1
-    return newest(found)
+    return longest(found)
 
 
-def newest(ranges: Iterable[tuple[int, int]]) -> Ranges:
-    """At most MOST of them, the highest."""
-    return tuple(ranges)[-MOST:]
+def longest(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """At most MOST of them: those with the most bytes, and the last, which still grows."""
+    kept = tuple(ranges)
+    if len(kept) <= MOST:
+        return kept
+    by_length = sorted(kept[:-1], key=lambda pair: pair[1] - pair[0])
+    return (*sorted(by_length[len(kept) - MOST :]), kept[-1])
 
 
 def total(ranges: Ranges) -> int:

@@ -50,12 +50,38 @@ def test_add_below_the_end_is_refused() -> None:
         ranges.add(((5, 9),), 8, 12)
 
 
-def test_old_ranges_are_forgotten() -> None:
-    held: ranges.Ranges = ()
-    for start in range(0, 400, 4):
+def test_short_ranges_are_forgotten() -> None:
+    held: ranges.Ranges = ((0, 1000),)
+    for start in range(2000, 2400, 4):
         held = ranges.add(held, start, start + 2)
+        assert held[-1] == (start, start + 2)
+    held = ranges.add(held, 3000, 3001)
     assert len(held) == ranges.MOST
-    assert held[-1] == (396, 398)
+    assert (held[0], held[-1]) == ((0, 1000), (3000, 3001))
+    assert ranges.drop(held, 500, 501)[:2] == ((0, 500), (501, 1000))
+    assert list(held) == sorted(held)
+
+
+@pytest.mark.parametrize("holes", [70, 300])
+def test_many_refused_blocks_do_not_cost_the_log(holes: int) -> None:
+    left, right = pair(1 << 22)
+    for _ in range(9):
+        carry(left, right, NOISE)
+    kept = [NOISE[at : at + 300] + bytes([at % 251]) * 40 for at in range(holes)]
+    for number, raw in enumerate(kept):
+        lost = left.encode(TEXT[number * 50 :][:400], effort=Effort.RAW, literal=True)
+        left.reject(lost)
+        carry(left, right, raw[::-1])
+    refused = 0
+    for raw in (*kept, *kept):
+        block = left.encode(raw[::-1], effort=Effort.RAW)
+        try:
+            assert right.decode(block.wire, limit=1 << 20) == raw[::-1]
+        except BadBlock:
+            left.reject(block)
+            refused += 1
+    assert refused == 0
+    assert carry(left, right, NOISE) == len(NOISE)
 
 
 @st.composite
