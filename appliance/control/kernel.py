@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from appliance.control.qdiscs import Qdiscs, sent
+from appliance.control import counts
+from appliance.control.qdiscs import Qdiscs
 from appliance.control.routes import Routes
 from appliance.control.shaping import Link
 from appliance.control.sysctls import Sysctls
@@ -71,11 +72,11 @@ class Kernel:
 
     async def sent(self) -> dict[str, int]:
         """Bytes that have left by each interface."""
-        return await self._do(sent)
+        return await self._do(counts.by_interface)
 
-    async def sent_in(self, interface: str, minor: int) -> int:
-        """Bytes that have left in one class of an interface's shaper."""
-        return await self._do(lambda: self._its_qdiscs().sent(interface, minor))
+    async def sent_in(self, interface: str) -> dict[int, int]:
+        """Bytes that have left in each class of an interface's shaper, by its minor number."""
+        return await self._do(lambda: counts.by_class(interface))
 
     async def remove(self) -> None:
         """Leave the kernel as it was found, and close."""

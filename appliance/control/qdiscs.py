@@ -7,7 +7,6 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from pyroute2 import IPRoute
@@ -64,14 +63,6 @@ class Qdiscs:
                 self._take_away(interface)
             self._nft.run(_NO_RULES)
 
-    def sent(self, interface: str, minor: int) -> int:
-        """Bytes that have left in a class; 0 when it is not there."""
-        with _os_errors():
-            for one in self._kernel.get_classes(index=self._index(interface)):
-                if one["handle"] == _ROOT | minor:
-                    return int(one.get_nested("TCA_STATS2", "TCA_STATS_BASIC")["bytes"])
-        return 0
-
     def close(self) -> None:
         self._nft.close()
         self._kernel.close()
@@ -101,26 +92,25 @@ class Qdiscs:
         self._kernel.tc("del", "htb", self._index(interface), _ROOT)
 
     def _put(self, index: int, link: Link) -> None:
-        """Changes rates where only they differ; packets that wait in the queues then stay."""
-        built = self._built.get(link.interface)
-        same = (
-            built is not None
-            and built[0] == index
-            and [c.minor for c in built[1].classes] == [c.minor for c in link.classes]
-            and link.interface in self._ours()
-        )
-        if same and built is not None:
-            for before, wanted in zip(built[1].classes, link.classes, strict=True):
-                if before != wanted:
-                    self._class("change-class", index, wanted)
+        """Touches only classes that differ: what waits in the others stays, and so does what they have counted."""
+        built: dict[int, HtbClass] = {}
+        before = self._built.get(link.interface)
+        if before is not None and before[0] == index and link.interface in self._ours():
+            built = {one.minor: one for one in before[1].classes}
         else:
             with contextlib.suppress(NetlinkError):  # there is mostly none
                 self._kernel.tc("del", "htb", index, _ROOT)
             self._kernel.tc("add", "htb", index, _ROOT, default=OTHERS)
-            for wanted in link.classes:
-                self._class("add-class", index, wanted)
-                if wanted.queue:
-                    self._add_leaf(index, wanted)
+        wanted = {one.minor: one for one in link.classes}
+        for minor in reversed([minor for minor in built if minor not in wanted]):  # children first
+            self._kernel.tc("del-class", "htb", index, _ROOT | minor)
+        for minor, one in wanted.items():
+            if minor not in built:
+                self._class("add-class", index, one)
+                if one.queue:
+                    self._add_leaf(index, one)
+            elif built[minor] != one:
+                self._class("change-class", index, one)
         self._built[link.interface] = (index, link)
 
     def _class(self, command: str, index: int, wanted: HtbClass) -> None:
@@ -151,12 +141,6 @@ class Qdiscs:
             else:
                 self._leaf = kind
                 return
-
-
-def sent() -> dict[str, int]:
-    """Bytes that have left by each interface of this thread's network namespace."""
-    lines = (line.partition(":") for line in Path("/proc/thread-self/net/dev").read_text().splitlines()[2:])
-    return {name.strip(): int(counts.split()[8]) for name, _, counts in lines}
 
 
 @contextlib.contextmanager

@@ -33,6 +33,11 @@ class _Unknown:
     counted: int = 0
     in_force: int = 0
 
+    def sent(self, count: int, elapsed: float) -> float | None:
+        """What has left by the path of late, bytes/s, when its class has counted so much; None: the class is new."""
+        before, self.counted = self.counted, count
+        return (count - before) / elapsed if 0 < before <= count else None
+
 
 class Shaper:
     """`run` until cancelled; the kernel takes it all away at its end. Trouble is an event, and never an end."""
@@ -93,22 +98,17 @@ class Shaper:
             answers = await self._data.call("sound", {"peers": [one.peer for one in busy]}, within=ANSWER_S)
         except RpcError:
             return  # it is not there to be asked; what was found holds meanwhile
+        interfaces = {one.interface for one in self._unknown.values() if one.in_force}
+        classes = {name: await self._kernel.sent_in(name) for name in interfaces}
         for key, one in self._unknown.items():
             answer = answers.get(one.peer)
-            sent = await self._sent(one, rates, elapsed)
-            if answer and answer["depths"] and answer["path"] == key[1]:
+            sent: float | None = rates.get(one.interface, 0.0)
+            if one.in_force:  # its class tells, once it has one
+                sent = one.sent(classes[one.interface].get(one.minor, 0), elapsed)
+            if sent is not None and answer and answer["depths"] and answer["path"] == key[1]:
                 limit = one.finder.step(now, min(answer["depths"]), sent, answer["rtt"])
                 if abs(limit - one.in_force) > NOTABLE * one.in_force:
                     one.in_force = limit
-
-    async def _sent(self, one: _Unknown, rates: dict[str, float], elapsed: float) -> float:
-        """What leaves by the path now, bytes/s: its class tells, once it has one."""
-        if not one.in_force:
-            return rates.get(one.interface, 0.0)
-        count = await self._kernel.sent_in(one.interface, one.minor)
-        sent = (count - one.counted) / elapsed if 0 < one.counted <= count else 0.0
-        one.counted = count
-        return sent
 
 
 def _unknown(config: Config) -> dict[tuple[str, str], _Unknown]:

@@ -71,8 +71,8 @@ class KernelInMemory(Kernel):
         self.carried += 1_000_000
         return {"wan0": self.carried}
 
-    async def sent_in(self, interface: str, minor: int) -> int:
-        return self.carried
+    async def sent_in(self, interface: str) -> dict[int, int]:
+        return dict.fromkeys(range(1 << 8), self.carried)
 
     async def counters(self) -> dict[str, int]:
         return {"closed": 3, "plain": 0}
