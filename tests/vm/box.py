@@ -111,9 +111,13 @@ libvirt = "qemu+unix:///system?socket={SOCKET}"
         )
 
     def vm(self, *arguments: str | Path, fails: bool = False) -> str:
-        """`branchline vm …`: what it says on standard output, or on standard error if it `fails`."""
+        """`branchline vm …` of this box: what it says on standard output, or on standard error if it `fails`."""
+        return self.run(*arguments, "--socket", self.socket, fails=fails)
+
+    def run(self, *arguments: str | Path, fails: bool = False) -> str:
+        """`branchline vm …` that asks no box."""
         done = subprocess.run(
-            [sys.executable, "-m", "appliance.cli", "vm", *map(str, arguments), "--socket", str(self.socket)],
+            [sys.executable, "-m", "appliance.cli", "vm", *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
