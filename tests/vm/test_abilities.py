@@ -12,7 +12,7 @@ from vmhost.selftest import boots
 def test_only_a_guest_that_boots_is_a_proof(vmlinuz: Path, tmp_path: Path) -> None:
     emulator = shutil.which("qemu-system-x86_64")
     assert emulator is not None
-    assert asyncio.run(boots(emulator, "tcg", vmlinuz)).works
+    assert asyncio.run(boots(emulator, "tcg", vmlinuz, within=90.0)).works
     no_kernel = tmp_path / "vmlinuz"
     no_kernel.write_bytes(bytes(2**16))
     hung = asyncio.run(boots(emulator, "tcg", no_kernel, within=1.0))
