@@ -20,6 +20,7 @@ from appliance.rpc import RpcError
 
 UP_S = 60.0
 CACHE = "16MiB"
+WINDOWS = 0.5  # of limits.memory, besides, for compression
 
 
 class Hub(Running):
@@ -92,7 +93,8 @@ class Hub(Running):
 
     def _runs(self) -> bool:
         try:
-            return bool(self.box.status()["data"]["up"])
+            data = self.box.status()["data"]
+            return bool(data["up"] and not data["reason"])
         except (OSError, RpcError):
             return False
 
@@ -125,6 +127,12 @@ class Hub(Running):
     def resident(self) -> int:
         """Bytes of RAM that are the data plane's alone; pages of files, which the kernel can take back, are not."""
         return sum(map(_resident, self.box.pids("data")))
+
+    def budget(self) -> float:
+        """Bytes of RAM that the configuration allows the data plane, beside what it is without peers."""
+        memory = int(self.box.call("config")["limits"]["memory"])
+        indexes = int(self.box.call("cache")["totals"]["index_limit"])
+        return memory * (1 + WINDOWS) + indexes
 
     def per_peer(self) -> float:
         """Bytes of RAM for each peer, beside the index memory, which has a budget of its own."""

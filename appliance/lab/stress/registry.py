@@ -21,4 +21,5 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "cut": outages.cut,
     "lane_kill": outages.lane_kill,
     "branches": branches.measure,
+    "branches_two_processes": branches.measure_two_processes,
 }
