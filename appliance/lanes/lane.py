@@ -256,17 +256,19 @@ class Lane:
                 if events & (select.EPOLLERR | select.EPOLLHUP):
                     self.close("the connection broke")
                 return
-            if not self._reading:
-                self._read()
+            self._read()
 
     def _read_soon(self) -> None:
         """At the end of this round, once."""
         if not self._reading:
             self._reading = True
-            self._loop.at_end(self._read)
+            self._loop.at_end(self._read_on)
+
+    def _read_on(self) -> None:
+        self._reading = False
+        self._read()
 
     def _read(self) -> None:
-        self._reading = False
         tls, reader = self._tls, self._frames
         if self.closed or tls is None or self._paused:
             return

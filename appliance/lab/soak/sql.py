@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import time
 from pathlib import Path
 
 from appliance.lab.listening import start
@@ -18,6 +19,7 @@ USER = "postgres"  # the server does not run as root
 DATABASE = "postgres"
 LINE = 900
 NEW_EVERY = 3
+START_S = 60.0
 BENCH_S, BENCH_RATE = 3, 20
 SUMS = (
     "select (select sum(abalance) from pgbench_accounts), (select sum(bbalance) from pgbench_branches), "
@@ -54,6 +56,7 @@ class Sql:
         argv += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         start(lab.server, argv, PORT, directory / "log")
         self._where = ["-h", lab.server.v4, "-p", str(PORT), "-U", USER]
+        self._wait_ready()
         psql = [str(self._programs / "psql"), *self._where, "-d", DATABASE, "-X", "-q", "-A", "-t"]
         self._psql = [*psql, "-v", "ON_ERROR_STOP=1"]
         self._session = programs.Conversation(lab.client, self._psql)
@@ -67,6 +70,15 @@ class Sql:
         ]
         programs.run(self._client, bench)
         self._query("create table documents (number bigint, line bigint, text text)")
+
+    def _wait_ready(self) -> None:
+        """It listens before it takes anybody in."""
+        deadline = time.monotonic() + START_S
+        ready = [str(self._programs / "pg_isready"), "--quiet", *self._where]
+        while self._client.run(ready).returncode:
+            if time.monotonic() > deadline:
+                raise LabError(f"PostgreSQL takes nobody in after {START_S:.0f} s")
+            time.sleep(0.1)
 
     def turn(self) -> int:
         self._turns += 1
