@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import dedupe
 from appliance.answering import HUNG_S, Answering
-from appliance.attempt import Attempt
 from appliance.cache_disk import READY_S, CacheDisk, Emit
 from appliance.config import Config
 from appliance.config.units import show_size
@@ -17,36 +15,16 @@ from appliance.events import Severity
 from appliance.index_memory import IndexMemory, usual_budget
 from appliance.loop import Loop, Worker
 from appliance.spread import ALONE, Part
+from appliance.stand_in import Place, StandIn
 
 SAVE_S = 1.0  # between two rounds of saving
 READY_STEP_S = 0.02  # at one cache's turn to be read back before traffic begins
 CLOSE_S = 3.0  # less than a data plane may take to stop
-AGAIN_S = 10.0  # between two attempts to have a cache on disk after all
 STARTER = 64 << 20  # bytes of index before traffic begins: to fault a large one in takes its time
 PREPARE = 16 << 20  # bytes of each log made ready when a peer comes up,
 PREPARED_PEERS = 4  # on a box that has so many at most: a hub's memory goes to whoever sends
 
 Restore = Callable[[str, int, dedupe.Cache], bool]
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Whose an open cache is, and how large the configuration wants it."""
-
-    peer: str
-    domain: int
-    capacity: int
-
-
-@dataclass
-class _StandIn:
-    """Of a cache in memory: how it comes to be on disk after all."""
-
-    place: _Place
-    due: float
-    attempt: Attempt[dedupe.Cache] | None
-    found: dedupe.Cache | None = None
-    """The one on disk, opened but not yet in use."""
 
 
 class Caches:
@@ -66,8 +44,8 @@ class Caches:
         self._disk = CacheDisk(loop, directory, box, emit)
         self._worker = Worker(loop, "caches")
         self._answering = Answering()
-        self._open: dict[dedupe.Cache, _Place] = {}
-        self._stand_ins: dict[dedupe.Cache, _StandIn] = {}
+        self._open: dict[dedupe.Cache, Place] = {}
+        self._stand_ins: dict[dedupe.Cache, StandIn] = {}
         self._saving: set[dedupe.Cache] = set()
         self._memory: IndexMemory[dedupe.Cache] = IndexMemory(0)
         self._trimming = False
@@ -90,7 +68,7 @@ class Caches:
 
     def open(self, peer: str, capacity: int, domain: int) -> dedupe.Cache:
         """The cache of a peer's domain; in memory only for the time being, and an event says so, if the disk fails."""
-        place = _Place(peer, domain, capacity)
+        place = Place(peer, domain, capacity)
         attempt = self._disk.open(peer, capacity, domain)
         late = self._disk.stuck = not attempt.wait(self._disk.patience)
         try:
@@ -105,8 +83,7 @@ class Caches:
             )
             self._emit("cache.memory_only", "error", peer, text, {"directory": str(self._disk.directory)})
             cache = dedupe.Cache(capacity=capacity, index=0)
-            due = self._loop.clock() + AGAIN_S
-            self._stand_ins[cache] = _StandIn(place, due, attempt if late else None)
+            self._stand_ins[cache] = StandIn(self._disk, place, self._loop.clock(), attempt if late else None)
         self._adopt(cache, place, capacity)
         return cache
 
@@ -166,7 +143,7 @@ class Caches:
             self._memory.remove(cache)
             stand_in = self._stand_ins.pop(cache, None)
             if stand_in is not None:
-                self._give_up(stand_in)
+                stand_in.give_up(self._dispose)
             self._worker.submit(cache.close, _nothing)
         saved = self._worker.drain(self._disk.patience if self._disk.stuck else CLOSE_S)
         self._disk.stuck = not saved
@@ -270,46 +247,28 @@ class Caches:
 
     # A cache in memory in place of one on disk.
 
-    def _try_again(self, stand_in: _StandIn) -> None:
-        """Nobody waits here: an attempt goes on until the disk has answered."""
-        if stand_in.found is None:
-            self._look_for(stand_in)
-        found, place = stand_in.found, stand_in.place
+    def _try_again(self, stand_in: StandIn) -> None:
+        place = stand_in.place
+        if stand_in.look(self._loop.clock()):
+            text = (
+                f"the chunk cache of peer {place.peer} can be had on disk again; it is used as soon as no flow of "
+                "this peer is open"
+            )
+            evidence = {"directory": str(self._disk.directory)}
+            self._emit("cache.restored", "info", place.peer, text, evidence)
+        found = stand_in.found
         if found is not None:
-            self._adopt(
-                found, place, place.capacity
-            )  # first: the stand-in is closed by whoever takes the other
+            # First: the stand-in is closed by whoever takes the other.
+            self._adopt(found, place, place.capacity)
             if not self._restore(place.peer, place.domain, found):
                 del self._open[found]
                 self._memory.remove(found)
 
-    def _look_for(self, stand_in: _StandIn) -> None:
-        now, place = self._loop.clock(), stand_in.place
-        if stand_in.attempt is None:
-            if now >= stand_in.due:
-                stand_in.attempt = self._disk.open(place.peer, place.capacity, place.domain)
-            return
-        if not stand_in.attempt.wait(0.0):
-            return
-        attempt, stand_in.attempt, self._disk.stuck = stand_in.attempt, None, False
-        try:
-            stand_in.found = attempt.result()
-        except (dedupe.CacheInUse, dedupe.StoreError, OSError):
-            stand_in.due = now + AGAIN_S
-            return
-        text = (
-            f"the chunk cache of peer {place.peer} can be had on disk again; it is used as soon as no flow of this "
-            "peer is open"
-        )
-        self._emit("cache.restored", "info", place.peer, text, {"directory": str(self._disk.directory)})
+    def _dispose(self, found: dedupe.Cache) -> None:
+        if found not in self._open:
+            self._worker.submit(found.close, _nothing)
 
-    def _give_up(self, stand_in: _StandIn) -> None:
-        if stand_in.attempt is not None:
-            stand_in.attempt.abandon(dedupe.Cache.close)
-        if stand_in.found is not None and stand_in.found not in self._open:
-            self._worker.submit(stand_in.found.close, _nothing)
-
-    def _adopt(self, cache: dedupe.Cache, place: _Place, capacity: int) -> None:
+    def _adopt(self, cache: dedupe.Cache, place: Place, capacity: int) -> None:
         self._open[cache] = place
         self._memory.add(cache, dedupe.usual_index(capacity))
         self._memory.use(cache, self._loop.now)

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 import appliance.caches
+import appliance.stand_in
 import dedupe
 from appliance.caches import Caches
 from appliance.config import Config, load
@@ -140,7 +141,7 @@ def test_a_cache_comes_back_when_the_disk_can_hold_it(room: Room, monkeypatch: p
     def allocate(file: File, size: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(appliance.caches, "AGAIN_S", 0.0)
+    monkeypatch.setattr(appliance.stand_in, "AGAIN_S", 0.0)
     room.caches.configure(config(1 << 40))
     with monkeypatch.context() as broken:
         broken.setattr(File, "allocate", allocate)
