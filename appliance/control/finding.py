@@ -43,7 +43,7 @@ class Finder:
         self._too_much = 0.0
         self._next_cut = 0.0
         self._last: tuple[float, float] | None = None
-        self._at_first = 0.0  # what left when the limit was set,
+        self._at_first = 0.0  # what left when the limit was set, 0: not known,
         self._helped = False  # and whether the queue has gone since
         self._despair = DESPAIR_S
         self._proved = 0.0  # what has left, for a while, without a queue,
@@ -51,6 +51,11 @@ class Finder:
         self._doubted = math.inf  # since when a queue stands that cannot be of our making
         self._sounded: deque[tuple[float, float]] = deque([(-math.inf, 0.0)])
         self._sent: deque[tuple[float, float]] = deque()
+
+    def alone(self) -> None:
+        """Until now `sent` counted others' traffic as well; from now on it is this path's only."""
+        self._sent.clear()
+        self._at_first = 0.0
 
     def step(self, now: float, sounded: float, sent: float, rtt: float = 0.0) -> int:
         """`sounded` is the least depth of the queue that was heard since the last step, s; `sent` what leaves.
@@ -106,7 +111,7 @@ class Finder:
         sent = max(sent, self._believed * self._proved)
         if not self.limit:
             self._too_much, part = sent, FIRST_CUT
-            self._at_first = sent
+            self._at_first = 0.0
         elif self.limit <= max(HOPE * self._at_first, LEAST) and not self._helped:
             self.limit, self._next_cut = 0, now + self._despair
             self._despair = min(2 * self._despair, LONGEST_S)
@@ -116,4 +121,5 @@ class Finder:
                 self._too_much = min(self.limit, max(sent, LEAST))
             part = DEEP_CUT if delay > DEEP_S else CUT
         self.limit = max(LEAST, round(min(self.limit or sent, max(sent, LEAST)) * part))
+        self._at_first = self._at_first or sent
         self._next_cut = now + PATIENCE_S

@@ -32,10 +32,15 @@ class _Unknown:
     finder: Finder
     counted: int = 0
     in_force: int = 0
+    alone: bool = False
+    """Its class counts it; before that only its interface did, with all that leaves there."""
 
     def sent(self, count: int, elapsed: float) -> float | None:
         """What has left by the path of late, bytes/s, when its class has counted so much; None: the class is new."""
         before, self.counted = self.counted, count
+        if not self.alone and before:
+            self.alone = True
+            self.finder.alone()
         return (count - before) / elapsed if 0 < before <= count else None
 
 
@@ -103,6 +108,7 @@ class Shaper:
         for key, one in self._unknown.items():
             answer = answers.get(one.peer)
             sent: float | None = rates.get(one.interface, 0.0)
+            one.alone = one.alone and one.in_force > 0
             if one.in_force:  # its class tells, once it has one
                 sent = one.sent(classes[one.interface].get(one.minor, 0), elapsed)
             if sent is not None and answer and answer["depths"] and answer["path"] == key[1]:

@@ -20,8 +20,13 @@ class Bottleneck:
     queue: float = 0.0  # bytes
     _heard: list[float] = field(default_factory=list)
 
-    def run(self, finder: Finder, offered: float, seconds: float, began: float = 0.0) -> tuple[float, float]:
-        """Worst queue in seconds, and the part of the rate that was used, in the second half."""
+    def run(
+        self, finder: Finder, offered: float, seconds: float, began: float = 0.0, others: float = 0.0
+    ) -> tuple[float, float]:
+        """Worst queue in seconds, and the part of the rate that was used, in the second half.
+
+        `others` leave for elsewhere by the same interface, and are counted until there is a limit.
+        """
         steps = round(seconds / STEP_S)
         delays, used = [], 0.0
         for step in range(steps):
@@ -30,7 +35,10 @@ class Bottleneck:
             self.queue = min(self.queue + sent * STEP_S - left, self.rate * self.buffer)
             self._heard.append(self.queue / self.rate)
             behind = self._heard[max(0, len(self._heard) - 1 - round(self.lag / STEP_S))]
-            finder.step(began + step * STEP_S, behind, sent, RTT_S)
+            unlimited = not finder.limit
+            finder.step(began + step * STEP_S, behind, sent + others * unlimited, RTT_S)
+            if unlimited and finder.limit:
+                finder.alone()
             if step >= steps // 2:
                 delays.append(self.queue / self.rate)
                 used += left
@@ -42,6 +50,13 @@ class Bottleneck:
 @pytest.mark.parametrize("offered", [1.1, 2, 10])
 def test_the_queue_becomes_short_and_the_link_stays_used(buffer: float, rate: int, offered: float) -> None:
     worst, used = Bottleneck(rate, buffer).run(Finder(), offered * rate, 60)
+    assert worst < 0.08
+    assert used > 0.8
+
+
+def test_one_branch_of_many_is_found_though_all_were_counted() -> None:
+    finder = Finder()
+    worst, used = Bottleneck(60_000, 0.5).run(finder, 120_000, 60, others=100 * 60_000)
     assert worst < 0.08
     assert used > 0.8
 
