@@ -25,6 +25,7 @@ from appliance.flows.flow import Carrier, Flow
 from appliance.flows.returns import ASK_S, Returns
 from appliance.flows.stream import FIRST_CREDIT
 from appliance.lanes import frames
+from appliance.lanes.acknowledging import Acknowledging
 from appliance.lanes.attachment import Attachment
 from appliance.lanes.bulk import BulkReceiver, BulkSender
 from appliance.lanes.frames import (
@@ -39,7 +40,7 @@ from appliance.lanes.frames import (
     Site,
 )
 from appliance.lanes.link import Link, Role
-from appliance.lanes.session import Receiver, Sender
+from appliance.lanes.session import Sender
 from appliance.lanes.sounding import FEATURE, Sounding
 from appliance.loop import Loop, Timer, Worker
 from appliance.site import Extent, extent, home
@@ -51,9 +52,6 @@ if TYPE_CHECKING:
     from appliance.lanes.lane import Lane
 
 SOUNDINGS_S = (0.0, 0.05)  # after being asked: one may be late for a loss
-ACK_S = 0.04  # an acknowledgement waits this long for more to acknowledge,
-ACK_ALONG = 8  # or for so many frames; then the next message takes it along,
-ACK_LATEST_S = 0.3  # and if there is none, not even a heartbeat, it goes alone
 CROWD_S = 0.008  # small frames of a crowd wait this long for each other,
 OPEN_S = 0.001  # and an OPEN this long for its flow's first bytes, where the way is far longer
 EXPRESS_HELD = (
@@ -153,8 +151,7 @@ class Peer:
         self._agreed: frozenset[int] = frozenset()  # domains that both boxes have
         self._express: Sender[bytes] = Sender()
         self._overdue = False
-        self._received = {role: Receiver() for role in Role}
-        self._ack_timers: dict[Role, Timer] = {}
+        self._acks = Acknowledging(box.loop, self.attachment.send)
         self._bulk = BulkSender(self)
         self._blocks = BulkReceiver(self)
         self._sounding = Sounding(box.loop)
@@ -224,8 +221,9 @@ class Peer:
         for flow in list(self.flows.values()):
             flow.abort(reason, tell=False)
         self.attachment.close(reason)
-        for timer in (*self._ack_timers.values(), *filter(None, (self._rest,))):
-            timer.cancel()
+        self._acks.close()
+        if self._rest is not None:
+            self._rest.cancel()
         self._bulk.reset()
         self._blocks.reset()
         self.worker.drain()
@@ -394,24 +392,20 @@ class Peer:
 
     def arrived(self, role: Role) -> int:
         """Session frames that have arrived, which is where the peer goes on over another lane."""
-        return self._received[role].arrived
+        return self._acks.arrived(role)
 
     def resume(self, role: Role, received: int) -> list[bytes]:
         sender = self._express if role is Role.EXPRESS else self._bulk.session
         # The last acknowledgement may have been lost with its lane.
-        return [*self._fullness(role), *sender.resume(received), frames.ack(self._received[role].announce())]
+        return [*self._fullness(role), *sender.resume(received), self._acks.announce(role)]
 
     def little(self, role: Role) -> tuple[int, list[bytes]] | None:
         """The number of the first frame that is not acknowledged, and all from there on, if they are not many bytes."""
         sender = self._express if role is Role.EXPRESS else self._bulk.session
         if sender.held_bytes > LITTLE:
             return None
-        received = self._received[role]
-        return sender.acknowledged, [
-            *self._fullness(role),
-            *sender.resume(sender.acknowledged),
-            frames.ack(received.announce()),
-        ]
+        again = [*self._fullness(role), *sender.resume(sender.acknowledged), self._acks.announce(role)]
+        return sender.acknowledged, again
 
     def _fullness(self, role: Role) -> list[bytes]:
         """What is no frame of a session, and may have been lost with a lane."""
@@ -445,7 +439,7 @@ class Peer:
             flow.abort(reason, tell=False)
         self._express = Sender()
         self._overdue = False
-        self._received = {role: Receiver() for role in Role}
+        self._acks.begin_anew()
         self._bulk.reset()
         self._blocks.reset()
         self._opened_by_peer = -1
@@ -485,43 +479,18 @@ class Peer:
             self._express.acknowledge(frames.read_numbers(body, 1)[0])
         else:
             self._frame(kind, body)
-            self._took(role, len(body))
+            self._acks.took(role, len(body))
         if kind != Kind.ACK:
-            self._received[role].arrived += 1  # not what is refused: it may come again, whole
+            self._acks.arrive(role)  # not what is refused: it may come again, whole
 
     def progress(self) -> int:
-        """Session frames that have arrived in this association."""
-        return sum(received.arrived for received in self._received.values())
-
-    def _took(self, role: Role, work: int) -> None:
-        received = self._received[role]
-        if received.took(work):
-            self._acknowledge(role)
-        elif role not in self._ack_timers:
-            delay = ACK_LATEST_S if role is Role.EXPRESS else ACK_S
-            self._ack_timers[role] = self.loop.call_later(delay, lambda: self._acknowledge(role))
+        return self._acks.progress()
 
     def _ride(self, lane: Lane) -> list[bytes]:
         """What an express frame that is leaving takes along."""
         if self.attachment.lanes.get(Role.EXPRESS) is not lane:
             return []
-        riders = self._sounding.due(lane)
-        received, timer = self._received[Role.EXPRESS], self._ack_timers.get(Role.EXPRESS)
-        due = timer is not None and timer.due - self.loop.now < ACK_LATEST_S - ACK_S
-        if received.pending >= ACK_ALONG or (received.pending and due):
-            if timer is not None:
-                timer.cancel()
-                del self._ack_timers[Role.EXPRESS]
-            riders.append(frames.ack(received.announce()))
-        return riders
-
-    def _acknowledge(self, role: Role) -> None:
-        timer = self._ack_timers.pop(role, None)
-        if timer is not None:
-            timer.cancel()
-        received = self._received[role]
-        if received.pending:
-            self.attachment.send(role, frames.ack(received.announce()))
+        return [*self._sounding.due(lane), *self._acks.ride()]
 
     # Frames of the sessions.
 
@@ -680,7 +649,7 @@ class Peer:
         if kind != Kind.NAK:
             raise ProtocolError(f"{Kind(kind).name} does not belong to the bulk session")
         self._bulk.rejected(frames.read_numbers(body, 1)[0])
-        self._took(Role.BULK, 0)
+        self._acks.took(Role.BULK, 0)
 
     def bulk_give_up(self, flow: Flow) -> None:
         text = f"the peer cannot decode what {flow.server[0]} and {flow.client[0]} say; flow broken off"
@@ -692,7 +661,7 @@ class Peer:
     def bulk_took(self, work: int) -> None:
         if work:
             self._bad_in_a_row = 0
-        self._took(Role.BULK, work)
+        self._acks.took(Role.BULK, work)
 
     def bulk_violation(self, reason: str) -> None:
         """A frame that had waited for its turn was refused: it cannot be asked for again."""
@@ -700,7 +669,7 @@ class Peer:
         self.attachment.restart(f"protocol: {reason}")
 
     def bad_block(self, reason: str) -> None:
-        number = self._received[Role.BULK].received
+        number = self._acks.received(Role.BULK)
         self.bad_blocks += 1
         self._bad_in_a_row += 1
         if self._bad_in_a_row > MOST_BAD_BLOCKS:
