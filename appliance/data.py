@@ -346,8 +346,8 @@ class DataPlane:
             spec,
             full=self._gate.passing(peer),
             down_reason=reasons.of_peer(peer.attachment.state),
-            site=peer.extent.networks,
-            elsewhere=peer.extent.elsewhere,
+            site=peer.sites.extent.networks,
+            elsewhere=peer.sites.extent.elsewhere,
         )
 
     def _take(self, peer: str, flow: Accepted) -> bool:

@@ -7,7 +7,6 @@ peers can be spread over several processes.
 from __future__ import annotations
 
 import errno
-import ipaddress
 import math
 import ssl
 from collections.abc import Iterable
@@ -43,7 +42,7 @@ from appliance.lanes.link import Link, Role
 from appliance.lanes.session import Sender
 from appliance.lanes.sounding import FEATURE, Sounding
 from appliance.loop import Loop, Timer, Worker
-from appliance.site import Extent, extent, home
+from appliance.site import Sites
 from appliance.traffic import PART, Class, priority
 
 if TYPE_CHECKING:
@@ -140,13 +139,9 @@ class Peer:
         link = Link(box.id, box.incarnation, self.id, config.dials)
         self.attachment = Attachment(box.loop, link, self, config.paths, context, box.heartbeat)
         self._caches: dict[int, dedupe.Cache] = {}
-        self._site = Site()  # what is announced
-        self._home = Extent(())
         self.full = 0  # why the peer takes no new flows: a number of `reasons`, 0 if it does
         self._told_full = (0, -math.inf)  # what it was told of this box, and when
-        self.said: Site | None = None  # the peer's announcement,
-        self._refused: list[str] = []  # what of it was not granted,
-        self.extent = Extent(())  # and its site, which is the rest
+        self.sites = Sites()
         self.configure(config, domains)
         self._agreed: frozenset[int] = frozenset()  # domains that both boxes have
         self._express: Sender[bytes] = Sender()
@@ -170,7 +165,7 @@ class Peer:
             self.attachment.configure(config.paths)
         self.config = config
         self._announce()
-        self._extend()
+        self._hear(self.sites.said)
         for domain in sorted({0, *domains} - self._caches.keys()):
             if len(self._caches) < MOST_DOMAINS:
                 self._caches[domain] = self.box.open_cache(self.id, int(config.cache), domain)
@@ -337,6 +332,7 @@ class Peer:
     # What the lanes tell.
 
     def greeting(self) -> Hello:
+        site = self.sites.own
         return Hello(
             version=0,
             oldest=0,
@@ -344,36 +340,31 @@ class Peer:
             incarnation=0,
             association=[],
             role=0,
-            prefixes=self._site.prefixes,
-            elsewhere=self._site.elsewhere,
-            next_key=self._site.next_key,
-            accepts=self._site.accepts,
+            prefixes=site.prefixes,
+            elsewhere=site.elsewhere,
+            next_key=site.next_key,
+            accepts=site.accepts,
             offers={str(domain): cache.offer() for domain, cache in self._caches.items()},
             credit=FIRST_CREDIT,
         )
 
     def announced(self, site: Site) -> None:
         """The peer's word on its own site."""
-        if site != self.said:
-            self.said = site
-            self._extend()
+        if site != self.sites.said:
+            self._hear(site)
             self.box.peer_changed(self)
 
     def _announce(self) -> None:
         """The next HELLO says what this box's site is; a peer that is up is told at once."""
         site, hello = self.box.site(self.id), self.attachment.hello
-        if site == self._site:
-            return
-        self._site, self._home = site, home(site)
-        if hello is not None and SITE_FEATURE in hello.features:
+        if self.sites.announce(site) and hello is not None and SITE_FEATURE in hello.features:
             self.attachment.send(Role.EXPRESS, frames.site(site))
 
-    def _extend(self) -> None:
-        self.extent, refused = extent(self.config.prefixes, self.said)
-        if refused and refused != self._refused:
+    def _hear(self, site: Site | None) -> None:
+        refused = self.sites.hear(self.config.prefixes, site)
+        if refused:
             text = f"it announces {', '.join(refused)}, which it was not granted; that counts for nothing"
             self.tell("peer.prefixes", "warning", text, {"refused": refused})
-        self._refused = refused
 
     def begin(self, hello: Hello) -> None:
         """A new association: whatever there was before is over."""
@@ -530,13 +521,15 @@ class Peer:
         self.cache(message.domain)
         self._opened_by_peer = stream
         self._crowd.enter(self.loop.now)
-        reason = self._objection(message)
+        reason = self.sites.objection(message.server[0], message.client[0])
+        if message.layers:
+            reason = f"asks for layers {message.layers}, which this version does not have"
         if reason:
             self.box.emit(
                 "flow.refused",
                 "warning",
                 self.id,
-                reason,
+                f"peer {self.id} {reason}",
                 {"client": message.client, "server": message.server},
             )
             self._send(frames.failed(stream, errno.EACCES))
@@ -584,18 +577,6 @@ class Peer:
         self.tell("route.asymmetric", "warning", text, evidence)
         for flow in flows:
             flow.refuse(frames.ASYMMETRIC)
-
-    def _objection(self, message: Open) -> str:
-        """Why this box will not open that connection; a peer reaches this site's hosts and no others."""
-        server = ipaddress.ip_address(message.server[0])
-        client = ipaddress.ip_address(message.client[0])
-        if message.layers:
-            return f"peer {self.id} asks for layers {message.layers}, which this version does not have"
-        if server not in self._home:
-            return f"peer {self.id} asks for {server}, which is outside this site's prefixes"
-        if client not in self.extent:
-            return f"peer {self.id} speaks for {client}, which is not of its own site"
-        return ""
 
     def _failed(self, stream: int, number: int) -> None:
         flow = self.flows.get(stream)

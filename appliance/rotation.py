@@ -56,7 +56,7 @@ class Rotation:
     def waiting(self, peers: Iterable[Peer]) -> list[str]:
         """Ids of the peers that have not said that they take the next key."""
         wanted = fingerprint(self.next.certificate) if self.next is not None else ""
-        return [peer.id for peer in peers if peer.said is None or peer.said.accepts != wanted]
+        return [peer.id for peer in peers if peer.sites.said is None or peer.sites.said.accepts != wanted]
 
     def check(self, peers: list[Peer]) -> None:
         """To be called now and then, and when a peer has said something."""
@@ -66,7 +66,7 @@ class Rotation:
             else:
                 self._said.discard((READY, "", self.next.public))
         for peer in peers:
-            said = peer.said.next_key if peer.said is not None else ""
+            said = peer.sites.said.next_key if peer.sites.said is not None else ""
             keys = self._keys(peer)
             if said and _decoded(said) not in (b"", *keys):
                 self._once(ANNOUNCED, peer.id, said, f"peer {peer.id} announces its next key")

@@ -31,6 +31,41 @@ class Extent:
         return _longest(self.networks, address) > _longest(self.elsewhere, address)
 
 
+class Sites:
+    """Both ends' sites, as a peer and this box have told each other."""
+
+    def __init__(self) -> None:
+        self.own = Site()  # what is announced
+        self.home = Extent(())
+        self.said: Site | None = None  # the peer's announcement,
+        self.extent = Extent(())  # and its site, which is what of it was granted
+        self._refused: list[str] = []
+
+    def announce(self, site: Site) -> bool:
+        """What the peer is to know of this site from now on; whether that is news."""
+        if site == self.own:
+            return False
+        self.own, self.home = site, home(site)
+        return True
+
+    def hear(self, granted: Sequence[Prefix], said: Site | None) -> list[str]:
+        """What the peer has said of its site, or what it is granted, is another; prefixes that count for nothing,
+        if they are others than before."""
+        self.said = said
+        before = self._refused
+        self.extent, self._refused = extent(granted, said)
+        return self._refused if self._refused != before else []
+
+    def objection(self, server: str, client: str) -> str:
+        """Why the peer may not have a connection opened to that server for that client: it reaches this site's
+        hosts and no others."""
+        if ipaddress.ip_address(server) not in self.home:
+            return f"asks for {server}, which is outside this site's prefixes"
+        if ipaddress.ip_address(client) not in self.extent:
+            return f"speaks for {client}, which is not of its own site"
+        return ""
+
+
 def own(config: Config, peer: str) -> Site:
     """What this box announces to a peer: other sites are elsewhere, the peer's own is not worth a word."""
     mine = [prefix.network for prefix in config.box.prefixes]
