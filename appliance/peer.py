@@ -10,15 +10,14 @@ import errno
 import math
 import ssl
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING
 
 import dedupe
 from appliance import marking
-from appliance.config.schema import Limits
+from appliance.box import Box
 from appliance.config.schema import Peer as PeerConfig
 from appliance.events import Severity
 from appliance.flows import policy, reasons
-from appliance.flows.buffers import Buffers
 from appliance.flows.crowd import Crowd
 from appliance.flows.flow import Carrier, Flow
 from appliance.flows.returns import ASK_S, Returns
@@ -41,7 +40,7 @@ from appliance.lanes.frames import (
 from appliance.lanes.link import Link, Role
 from appliance.lanes.session import Sender
 from appliance.lanes.sounding import FEATURE, Sounding
-from appliance.loop import Loop, Timer, Worker
+from appliance.loop import Timer
 from appliance.site import Sites
 from appliance.traffic import PART, Class, priority
 
@@ -68,58 +67,6 @@ TELL_AGAIN_S = 1.0  # a peer that opens streams all the same has not heard it
 NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 REST_S = 10.0  # without a flow, after which a peer gives back what only flows need
 MOST_DOMAINS = 8  # cache domains that one peer may use
-
-
-class Box(Protocol):
-    """What the peers of a data plane share."""
-
-    loop: Loop
-    worker: Worker
-    buffers: Buffers
-    incarnation: int
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def heartbeat(self) -> float: ...
-
-    def site(self, peer: str) -> Site: ...
-
-    @property
-    def limits(self) -> Limits: ...
-
-    def admits(self, peer: str) -> bool: ...
-
-    def full(self, peer: str) -> int: ...
-
-    def number(self, peer: str) -> int: ...
-
-    def emit(
-        self, kind: str, severity: Severity, subject: str, text: str, evidence: dict[str, Any]
-    ) -> None: ...
-
-    def peer_changed(self, peer: Peer) -> None: ...
-
-    def dial(
-        self, client: Address, server: Address, source: Literal["client", "box"], dscp: int = 0
-    ) -> socket.socket: ...
-
-    def refuse(self, server: Address) -> None: ...
-
-    def avoid(self, server: Address) -> None: ...
-
-    def all_flows(self) -> Iterable[Flow]: ...
-
-    def open_cache(self, peer: str, capacity: int, domain: int) -> dedupe.Cache: ...
-
-    def close_cache(self, cache: dedupe.Cache) -> None: ...
-
-    def cache_used(self, cache: dedupe.Cache) -> None: ...
-
-    def prepare(self, caches: list[dedupe.Cache]) -> None: ...
-
-    def rest(self, caches: list[dedupe.Cache]) -> None: ...
 
 
 class Peer:
