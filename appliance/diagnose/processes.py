@@ -27,9 +27,10 @@ def daemons(proc: Path = Path("/proc")) -> dict[str, int]:
 
 def role(words: list[bytes]) -> str:
     """Which daemon a command line is of; "" if it is none."""
-    for word in words:
+    for at, word in enumerate(words):
         if word in _MODULES:
-            return _MODULES[word]
+            number = b"".join(words[at + 3 : at + 4])
+            return _MODULES[word] + (f"-{int(number)}" if number.isdigit() and number != b"1" else "")
         if word.rsplit(b"/", 1)[-1] in _COMMANDS:
             return "supervisor" if b"run" in words else ""
     return ""

@@ -96,6 +96,8 @@ def test_what_is_ordered_reaches_both(hub: Hub) -> None:
     hub.box.call("cache", action="clear")
     cleared = {event["subject"] for event in hub.box.call("events") if event["kind"] == "cache.cleared"}
     assert cleared == peers(hub.box).keys()
+    for number in range(COUNT):
+        hub.shut(number)
     assert sorted(peers(hub.box)) == [branches.name(number) for number in range(COUNT) if number not in gone]
 
 

@@ -62,8 +62,9 @@ programs = [
         essential=name == "control",
         patient=name == "control",
         stop=1.0,
+        beside=name == "data-2",
     )
-    for name, mode in zip(("control", "data"), modes)
+    for name, mode in zip(("control", "data", "data-2"), modes)
 ]
 sys.exit(Supervisor(programs, Path(run_dir)).run())
 """
@@ -135,6 +136,20 @@ def test_control_first_and_data_last_and_the_reverse(supervise: Supervise) -> No
     status, printed = supervised.end()
     assert status == 0
     assert printed == ["control up", "data up", "data down", "control down"]
+
+
+def test_what_stands_beside_another_begins_and_ends_with_it(supervise: Supervise) -> None:
+    supervised = supervise("run", "mute", "drain")
+    supervised.event("process.ready", "data-2")  # though the one before it never is
+    supervised.process.terminate()
+    assert supervised.process.stdout is not None
+    printed: list[str] = []
+    while not {"data down", "data-2 draining"} <= set(printed):
+        printed.append(supervised.process.stdout.readline().strip())
+    assert "control down" not in printed
+    supervised.process.terminate()
+    status, last = supervised.end()
+    assert (status, last) == (0, ["data-2 down", "control down"])
 
 
 def test_data_waits_for_control(supervise: Supervise) -> None:

@@ -107,6 +107,8 @@ def test_a_file_with_mistakes_is_shown_without_its_secrets(tmp_path: Path) -> No
     [
         ("python -m appliance.control /etc/b.toml", "control"),
         ("python -m appliance.data /etc/b.toml", "data"),
+        ("python -m appliance.data state/b.json /etc/b.toml 1", "data"),
+        ("python -m appliance.data state/b.json /etc/b.toml 2 ", "data-2"),
         ("/opt/branchline/bin/python /opt/branchline/bin/branchline run /etc/b.toml", "supervisor"),
         ("python -m appliance.cli run /etc/b.toml", "supervisor"),
         ("branchline diagnose", ""),
