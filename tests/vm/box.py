@@ -136,11 +136,8 @@ libvirt = "qemu+unix:///system?socket={SOCKET}"
         return [event["kind"] for event in self.call("events", since=since)]
 
     def emulator(self, name: str) -> int:
-        """Pid of a machine's QEMU; 0 if it has none."""
-        try:
-            return int(Path(f"/run/libvirt/qemu/{name}.pid").read_text())
-        except (FileNotFoundError, ValueError):
-            return 0
+        """Pid of a machine's QEMU."""
+        return int(Path(f"/run/libvirt/qemu/{name}.pid").read_text())
 
     def hears(self, name: str, wanted: str, typed: str = "") -> str:
         """Waits until the guest's console has said `wanted`; returns the line. `typed` is typed first."""
