@@ -114,7 +114,9 @@ class Doors:
         try:
             listener.open()
         except OSError as error:
-            text = f"flows to {peer} pass through: no listener ({error.strerror})"
+            listener.close()
+            self._put_off(peer, error)
+            text = f"flows to {peer} pass through for {SHORT_S:.0f} s: no listener ({error.strerror})"
             self._emit("intercept.failed", "error", peer, text, {})
             return
         self._listeners[peer] = listener
@@ -132,26 +134,26 @@ class Doors:
         try:
             waiting = listener.accept()
         except OSError as error:
-            reason = reasons.MEMORY_LIMIT if error.errno in NO_MEMORY else reasons.FLOW_LIMIT
-            self._shut(peer, reason, error.strerror or str(error))
+            self._shut(peer, error)
             return
         for at, accepted in enumerate(waiting):
             if not self._take(peer, accepted):
                 for other in waiting[at:]:
                     other.sock.close()
-                self._shut(peer, reasons.FLOW_LIMIT, "no more flows can be open")
+                self._shut(peer, OSError(errno.EMFILE, "no more flows can be open"))
                 return
 
-    def _shut(self, peer: str, reason: int, why: str) -> None:
+    def _shut(self, peer: str, error: OSError) -> None:
         """No room at all: what waits at the door is reset, new flows pass, and in a while we try again."""
         self._unlisten(peer)
-        self._short[peer] = reason
+        self._put_off(peer, error)
+        text = f"flows to {peer} pass through for {SHORT_S:.0f} s, and those that came in last are reset"
+        self._emit("intercept.failed", "error", peer, f"{text}: {error.strerror}", {})
+
+    def _put_off(self, peer: str, error: OSError) -> None:
+        self._short[peer] = reasons.MEMORY_LIMIT if error.errno in NO_MEMORY else reasons.FLOW_LIMIT
         self.update()
         self._loop.call_later(SHORT_S, lambda: self._try_again(peer))
-        text = (
-            f"flows to {peer} pass through for {SHORT_S:.0f} s, and those that came in last are reset: {why}"
-        )
-        self._emit("intercept.failed", "error", peer, text, {})
 
     def _try_again(self, peer: str) -> None:
         self._short.pop(peer, None)
