@@ -85,23 +85,25 @@ class Reception:
                 self._loop.call_later(SHORT_S, lambda: self._watch(listener))
                 return
             host, remote = address[0], f"{address[0]} {address[1]}"
-            strangers = [*self._strangers.values(), *(self.usher.waiting() if self.usher else ())]
-            alone = strangers.count(host) < max(1, self._most // 4)
-            if self.context is None or len(strangers) >= self._most or not alone:
-                self.refuse(host, "not ready yet" if self.context is None else "too many at once")
-                sock.close()
-            elif self.usher is not None:
-                self.usher.ask(sock, host, remote)
-            else:
+            if self.usher is None:
                 self.admit(sock, host, remote)
+            elif self._has_room(sock, host):
+                self.usher.ask(sock, host, remote)
 
     def admit(self, sock: socket.socket, host: str, remote: str) -> None:
-        """Lets a connection prove who it is."""
-        if self.context is None:
-            sock.close()
-            return
-        lane = Lane(self._loop, sock, self.context, self, dialler=False, remote=remote)
-        self._strangers[lane] = host
+        """Lets a connection prove who it is, if there is room for one more that has not yet."""
+        if self._has_room(sock, host) and self.context is not None:
+            lane = Lane(self._loop, sock, self.context, self, dialler=False, remote=remote)
+            self._strangers[lane] = host
+
+    def _has_room(self, sock: socket.socket, host: str) -> bool:
+        strangers = [*self._strangers.values(), *(self.usher.waiting() if self.usher else ())]
+        alone = strangers.count(host) < max(1, self._most // 4)
+        if self.context is not None and len(strangers) < self._most and alone:
+            return True
+        self.refuse(host, "not ready yet" if self.context is None else "too many at once")
+        sock.close()
+        return False
 
     def lane_secure(self, lane: Lane) -> None:
         self._strangers.pop(lane, None)
