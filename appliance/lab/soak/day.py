@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.lab import rootless
+from appliance.lab import rootless, switching
 from appliance.lab.network import Lab
 from appliance.lab.pair import EAGER, Pair, Side
 from appliance.lab.profile import WanProfile
@@ -55,6 +55,7 @@ def soak(seconds: float, report: Report) -> Outcome:
         workspace = Workspace()
         stack.callback(workspace.close)
         pair = stack.enter_context(Pair(lab, EAGER, Side(peer=CACHE), Side(peer=CACHE)))
+        switching.wait_ready(pair)  # lanes are descriptors, sockets and connections too
         before = gauges.read(pair)
         workers = [Worker(client, PAUSE_S, report) for client in _clients(lab, workspace.path)]
         events = WanEvents(pair)
