@@ -7,9 +7,10 @@ second at least, so that the kernel's rules and the peers are not told of every 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from appliance.flows import reasons
+from appliance.flows.buffers import GREED
 
 HOLD_S = 1.0  # from "no more" to "again" at least
 STEP = 16  # a sixteenth of a limit must be free before flows are taken again
@@ -30,8 +31,8 @@ class Load:
 
     flows: Mapping[str, int]
     """Open flows by peer."""
-    unread: int = 0
-    """Bytes that wait for end hosts to read them."""
+    unread: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of each peer that wait for end hosts to read them."""
     memory_left: float = 1.0
     """How far the machine is from being short of memory: below 0 it is, at 1 that is over."""
     busy: float = 0.0
@@ -97,6 +98,7 @@ class Admission:
         self.draining = False
         self._flows, self._memory, self._cpu = _Limit(), _Limit(), _Limit()
         self._shares: dict[str, _Limit] = {}
+        self._unread: dict[str, _Limit] = {}
         self._overloaded, self._crowded, self._at_ease = _Lasting(), _Lasting(), _Lasting()
 
     def judge(self, now: float, load: Load) -> None:
@@ -105,12 +107,8 @@ class Admission:
         step = max(1, most // STEP)
         self._flows.judge(now, beyond=total >= most, clear=total <= most - step)
         self._judge_shares(now, load.flows, total, step)
-        unread = self.room.memory // UNREAD
-        self._memory.judge(
-            now,
-            beyond=load.unread > unread or load.memory_left < 0,
-            clear=load.unread <= unread // 2 and load.memory_left >= 1,
-        )
+        self._judge_unread(now, load)
+        self._memory.judge(now, beyond=load.memory_left < 0, clear=load.memory_left >= 1)
         overloaded = load.busy >= BUSY and load.turn >= TURN_S
         at_ease = (load.busy < BUSY or load.turn < TURN_S / 2) and load.waiting < CROWD / STEP
         crowded = self._crowded.seconds(now, load.waiting >= CROWD)
@@ -134,6 +132,15 @@ class Admission:
                 clear=own < share or total <= short - step,
             )
 
+    def _judge_unread(self, now: float, load: Load) -> None:
+        """Whose end hosts do not read may hold so many times what is left of that part: others always find some."""
+        most = self.room.memory // UNREAD
+        left = max(0, most - sum(load.unread.values()))
+        self._unread = {peer: self._unread.get(peer) or _Limit() for peer in load.flows}
+        for peer, limit in self._unread.items():
+            own = load.unread.get(peer, 0)
+            limit.judge(now, beyond=own > GREED * left, clear=own <= left)
+
     def most(self, own: int) -> int:
         """Flows that may be open with one more of a peer that has `own`, which it has opened whatever it was told.
 
@@ -148,7 +155,8 @@ class Admission:
         """The number in `reasons` why the peer's new flows are not taken; None: they are."""
         if self.draining:
             return reasons.DRAINING
-        if self._memory.reached:
+        unread = self._unread.get(peer)
+        if self._memory.reached or (unread is not None and unread.reached):
             return reasons.MEMORY_LIMIT
         if self._cpu.reached:
             return reasons.CPU_LIMIT

@@ -114,8 +114,8 @@ class Gate:
         now = self._loop.clock()
         sample = self._gauges.read(now)
         flows = {peer_id: len(peer.flows) for peer_id, peer in self._peers.items()}
-        unread, waiting = self._buffers.unread, self._doors.waiting()
-        load = Load(flows, unread, sample.memory_left, sample.busy, sample.turn, waiting)
+        unread = {peer_id: peer.buffers.unread for peer_id, peer in self._peers.items()}
+        load = Load(flows, unread, sample.memory_left, sample.busy, sample.turn, self._doors.waiting())
         self._admission.judge(now, load)
         judged = {peer_id: self._admission.reason(peer_id) for peer_id in flows}
         changed = [peer_id for peer_id, reason in judged.items() if reason != self._told.get(peer_id)]

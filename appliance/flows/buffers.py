@@ -53,6 +53,7 @@ class Share:
 
     def __init__(self, pool: Buffers) -> None:
         self.pool = pool
+        self.unread = 0
         self.taken = 0
         self.waiters: deque[Callable[[], None]] = deque()
 
@@ -87,4 +88,5 @@ class Share:
 
     def waits(self, count: int) -> None:
         """So many bytes more wait for an end host, or so many fewer."""
+        self.unread += count
         self.pool.unread += count

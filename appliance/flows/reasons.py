@@ -159,7 +159,7 @@ REASONS: Final[tuple[Reason, ...]] = (
     Reason(
         MEMORY_LIMIT,
         "memory_limit",
-        "what end hosts were slow to read filled a quarter of `limits.memory`, or the box was short of memory",
+        "what end hosts did not read filled the peer's part of `limits.memory`, or the box was short of memory",
         "Raise `limits.memory`, or give the box more memory; the flows that are open go on.",
     ),
     Reason(

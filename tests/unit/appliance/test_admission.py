@@ -74,15 +74,28 @@ def test_a_peer_alone_gets_everything() -> None:
     assert it.reason("dc") is None
 
 
-@pytest.mark.parametrize("short", [Load({}, unread=MEMORY // UNREAD + 1), Load({}, memory_left=-0.1)])
-def test_short_of_memory(short: Load) -> None:
+def test_short_of_memory() -> None:
     it = admission()
-    it.judge(0.0, short)
+    it.judge(0.0, Load({}, memory_left=-0.1))
     assert it.reason("dc") == reasons.MEMORY_LIMIT
-    it.judge(10.0, Load({}, unread=MEMORY // UNREAD, memory_left=0.5))
+    it.judge(10.0, Load({}, memory_left=0.5))
     assert it.reason("dc") == reasons.MEMORY_LIMIT
-    it.judge(20.0, Load({}, unread=0, memory_left=2.0))
+    it.judge(20.0, Load({}, memory_left=2.0))
     assert it.reason("dc") is None
+
+
+def test_a_peer_whose_end_hosts_do_not_read_is_the_only_one_to_feel_it() -> None:
+    it = admission()
+    flows, part = {"slow": 10, "quick": 10}, MEMORY // UNREAD
+    it.judge(0.0, Load(flows, unread={"slow": part // 2, "quick": 100}))
+    assert (it.reason("slow"), it.reason("quick")) == (None, None)
+    for held in (part * 3 // 4, 2 * part):
+        it.judge(10.0, Load(flows, unread={"slow": held}))
+        assert (it.reason("slow"), it.reason("quick")) == (reasons.MEMORY_LIMIT, None)
+    it.judge(20.0, Load(flows, unread={"slow": part * 3 // 5}))
+    assert it.reason("slow") == reasons.MEMORY_LIMIT
+    it.judge(30.0, Load(flows, unread={"slow": part // 3}))
+    assert it.reason("slow") is None
 
 
 def test_busy_is_not_overloaded_and_slow_is_not_either() -> None:
