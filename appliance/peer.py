@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from appliance.lanes.lane import Lane
 
 SOUNDINGS_S = (0.0, 0.05)  # after being asked: one may be late for a loss
-CROWD_S = 0.008  # small frames of a crowd wait this long for each other,
+CROWD_S = 0.01  # small frames of a crowd wait this long for each other,
 OPEN_S = 0.001  # and an OPEN this long for its flow's first bytes, where the way is far longer
 EXPRESS_HELD = (
     8 << 20
