@@ -77,13 +77,12 @@ def test_a_machine_that_cannot_start_is_not_made(box: VmBox, image: Path, no_tap
 def test_a_crash_while_a_machine_is_made(box: VmBox, tmp_path: Path, began: float) -> None:
     large = tmp_path / "large.img"
     with large.open("wb") as file:
-        for _ in range(256):
+        for _ in range(512):
             file.write(os.urandom(2**20))
     recipe = box.recipe("directory", large)
     making = box.begin("create", recipe)
     mark = box.directory / "state" / "vm" / "directory" / ".incomplete"
     until(mark.exists, "the disk is being made")
-    assert box.states() == {"directory": "being made"}
     box.kill_control()
     assert making.wait() == 1
     box.start_control()
