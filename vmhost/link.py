@@ -23,19 +23,13 @@ DomainEvent = Callable[[str, int, int], None]
 
 
 class Link:
-    """To the libvirtd of `uri`. The callbacks run on the loop that called `start`.
+    """To the libvirtd of `uri`."""
 
-    `on_event` has a domain's name, its lifecycle event and that event's detail (numbers of libvirt's API); `on_up`
-    runs after each connect, `on_down` has the reason after each loss, and once if there is nobody at first.
-    """
-
-    def __init__(
-        self, uri: str, *, on_event: DomainEvent, on_up: Callable[[], None], on_down: Callable[[str], None]
-    ) -> None:
+    def __init__(self, uri: str) -> None:
         self._uri = uri
-        self._on_event = on_event
-        self._on_up = on_up
-        self._on_down = on_down
+        self._on_event: DomainEvent = _nobody
+        self._on_up: Callable[[], None] = _nobody
+        self._on_down: Callable[[str], None] = _nobody
         self._owner: asyncio.AbstractEventLoop | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: Any = None
@@ -43,8 +37,15 @@ class Link:
         self.trouble = "libvirt has not been asked yet"
         """Why there is no connection; empty while there is one."""
 
-    def start(self) -> None:
-        """Begin, in a thread that does not keep the process from ending."""
+    def start(
+        self, *, on_event: DomainEvent, on_up: Callable[[], None], on_down: Callable[[str], None]
+    ) -> None:
+        """Begin, in a thread that does not keep the process from ending. The callbacks run on the caller's loop.
+
+        `on_event` has a domain's name, its lifecycle event and that event's detail (numbers of libvirt's API);
+        `on_up` runs after each connect, `on_down` has the reason after each loss, and once if there is nobody at first.
+        """
+        self._on_event, self._on_up, self._on_down = on_event, on_up, on_down
         self._owner = asyncio.get_running_loop()
         threading.Thread(target=self._run, name="libvirt", daemon=True).start()
 
@@ -121,3 +122,7 @@ class Link:
     def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
         if self._owner is not None and not self._owner.is_closed():
             self._owner.call_soon_threadsafe(callback, *arguments)
+
+
+def _nobody(*_: object) -> None:
+    """Nobody listens yet."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
 import click
+
+from appliance.cli.lazy import LazyGroup
 
 _COMMANDS: Final = {
     "run": ("appliance.cli.run", "Run this box until it is told to stop."),
@@ -37,30 +38,13 @@ _COMMANDS: Final = {
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class _Lazy(click.Group):
-    """A group whose commands are imported when needed: `--help` must not wait for all of them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
-            return None
-        module = importlib.import_module(_COMMANDS[cmd_name][0])
-        command = getattr(module, cmd_name)
-        assert isinstance(command, click.Command)
-        return command
-
+class _Branchline(LazyGroup):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # here, because click would call it a failure
             sys.stdout = None  # Python must not try to flush again
             return 141
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, sentence) for name, (_, sentence) in _COMMANDS.items()])
 
 
 def _version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
@@ -71,7 +55,9 @@ def _version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
         ctx.exit()
 
 
-@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=_Branchline, commands_of=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the release."
 )

@@ -1,0 +1,28 @@
+"""`branchline vm`: a file for each subject, which is imported when one of its commands is called."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from appliance.cli.lazy import LazyGroup
+
+_COMMANDS: Final = {
+    "host": ("appliance.cli.vm.host", "What this box can do for virtual machines, and why not more."),
+    "list": ("appliance.cli.vm.looking", "All machines and their states."),
+    "stats": ("appliance.cli.vm.looking", "libvirt's counters of a machine."),
+    "create": ("appliance.cli.vm.creation", "Make a machine from a recipe and start it."),
+    "unpack": ("appliance.cli.vm.unpack", "Take an OVA apart, into disks and a recipe."),
+    "start": ("appliance.cli.vm.lifecycle", "Start a machine that is off."),
+    "stop": ("appliance.cli.vm.lifecycle", "Shut the guest down and wait."),
+    "restart": ("appliance.cli.vm.lifecycle", "Shut the guest down orderly and start it again."),
+    "kill": ("appliance.cli.vm.lifecycle", "End a machine as pulling its plug would."),
+    "delete": ("appliance.cli.vm.lifecycle", "Forget a machine that is off."),
+    "console": ("appliance.cli.vm.console", "The machine's serial console in this terminal."),
+}
+
+
+@click.command(cls=LazyGroup, commands_of=_COMMANDS)
+def vm() -> None:
+    """The virtual machines of this box, in libvirt's care."""

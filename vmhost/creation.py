@@ -1,0 +1,103 @@
+"""A machine is made from its recipe, wholly or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+
+from vmhost import calls
+from vmhost.abilities import Abilities, memory_left
+from vmhost.domain import domain_xml
+from vmhost.errors import VmError
+from vmhost.link import CHANGE_S
+from vmhost.machines import Known, Machines, Tree
+from vmhost.recipe import Recipe
+from vmhost.running import Running
+from vmhost.values import MIB, show_size
+
+MEMORY_RESERVE = 256 * MIB  # of the router, at the moment a machine is made
+
+
+class Creation:
+    """Of new `machines`, which `running` is to look after."""
+
+    def __init__(self, machines: Machines, running: Running, abilities: Abilities) -> None:
+        self._machines = machines
+        self._running = running
+        self._abilities = abilities
+
+    async def create(self, recipe: Recipe) -> Tree:
+        """Make a machine and start it. Whatever goes wrong, nothing of it is left."""
+        name, making = str(recipe.name), self._machines.making
+        if name in making:
+            raise VmError("refused", f"{name} is being made already")
+        making[name] = 0.0
+        try:
+            return await self._create(name, recipe)
+        finally:
+            del making[name]
+
+    async def _create(self, name: str, recipe: Recipe) -> Tree:
+        machines = self._machines
+        ability = await self._abilities.guest(recipe.arch)
+        if ability.accelerator is None:
+            raise VmError("refused", f"arch: {recipe.arch} guests cannot run here: {ability.why}")
+        _fits(recipe)
+        if await machines.link.do(lambda connection: calls.exists(connection, name)):
+            raise VmError("refused", f"name: there is a machine {name} already; choose another name")
+        disks = await machines.storage.check(recipe)
+
+        def progress(part: float) -> None:
+            machines.making[name] = part
+
+        defined = False
+        try:
+            directory = await machines.storage.make(recipe, disks, progress)
+            xml = domain_xml(recipe, ability.accelerator, directory)
+            await machines.link.do(
+                lambda connection: calls.define(connection, xml, recipe.autostart), CHANGE_S
+            )
+            defined = True
+            await machines.link.do(lambda connection: calls.start(connection, name), CHANGE_S)
+            machines.storage.complete(name)
+        except (VmError, OSError, asyncio.CancelledError) as error:
+            if defined:
+                await self._undo(name)
+            machines.storage.remove(name)
+            if isinstance(error, OSError):
+                raise VmError(
+                    "failed", f"{error.filename or machines.storage.of(name)}: {error.strerror}"
+                ) from None
+            raise
+        machines.known[name] = Known(int(recipe.stop_within), recipe.autostart)
+        self._running.wanted(name)
+        how = "" if ability.accelerator == "kvm" else f", emulated and so slow: {ability.why}"
+        machines.tell("vm.created", "info", f"{name} has been made and started{how}", {"vm": name})
+        return {"name": name, "accelerator": ability.accelerator, "why": ability.why}
+
+    async def _undo(self, name: str) -> None:
+        with contextlib.suppress(VmError):  # it does not run
+            await self._machines.link.do(lambda connection: calls.force_off(connection, name), CHANGE_S)
+        with contextlib.suppress(VmError):
+            await self._machines.link.do(lambda connection: calls.undefine(connection, name), CHANGE_S)
+
+
+def _fits(recipe: Recipe) -> None:
+    """VmError if the box is too small for it, or has no such bridge."""
+    cpus, left = os.cpu_count() or 1, memory_left() - MEMORY_RESERVE
+    if recipe.vcpus > cpus:
+        raise VmError("refused", f"vcpus: this box has {cpus}; use at most so many")
+    if recipe.memory > left:
+        raise VmError(
+            "refused",
+            f"memory: this box has {show_size(max(0, left))} to spare; use less, or stop another machine",
+        )
+    for at, network in enumerate(recipe.networks):
+        if not Path("/sys/class/net", network.bridge, "bridge").is_dir():
+            raise VmError(
+                "refused",
+                f"networks[{at}].bridge: there is no bridge {network.bridge}; "
+                "`ip link show type bridge` lists those there are",
+            )

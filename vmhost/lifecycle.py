@@ -1,0 +1,82 @@
+"""A machine is started, stopped, forced off, restarted, deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from vmhost import calls
+from vmhost.errors import VmError
+from vmhost.link import CHANGE_S
+from vmhost.machines import Machines, Tree
+from vmhost.running import Running
+
+PRESS_AGAIN_S = 10.0  # a guest that is just booting misses the power button
+FORCED_OFF_S = 30.0
+
+
+class Lifecycle:
+    """Of all `machines`."""
+
+    def __init__(self, machines: Machines, running: Running) -> None:
+        self._machines = machines
+        self._running = running
+
+    async def start(self, name: str) -> Tree:
+        """Start a machine that is off."""
+        self._machines.must_know(name)
+        await self._machines.link.do(lambda connection: calls.start(connection, name), CHANGE_S)
+        return {"name": name, "state": "running"}
+
+    async def stop(self, name: str) -> Tree:
+        """Ask the guest to shut down and wait, as long as its recipe allows. It stays off."""
+        within = self._machines.must_know(name).stop_within
+        self._running.let_go(name)
+        deadline = time.monotonic() + within
+        with self._running.ending(name) as ended:
+            while (left := deadline - time.monotonic()) > 0:
+                if not await self._machines.link.do(
+                    lambda connection: calls.press_power_button(connection, name), CHANGE_S
+                ):
+                    return {"name": name, "state": "off"}
+                done, _ = await asyncio.wait((ended,), timeout=min(left, PRESS_AGAIN_S))
+                if done:
+                    ended.result()
+                    return {"name": name, "state": "off"}
+        self._running.wanted(name)
+        raise VmError(
+            "failed",
+            f"{name} has not shut down within {within:g} s and still runs; `branchline vm kill {name}` "
+            "ends it as pulling its plug would",
+        )
+
+    async def kill(self, name: str) -> Tree:
+        """End a machine as pulling its plug would. It stays off."""
+        self._machines.must_know(name)
+        self._running.let_go(name)
+        with self._running.ending(name) as ended:
+            if await self._machines.link.do(lambda connection: calls.force_off(connection, name), CHANGE_S):
+                await asyncio.wait((ended,), timeout=FORCED_OFF_S)
+        return {"name": name, "state": "off"}
+
+    async def restart(self, name: str) -> Tree:
+        """Stop it orderly, then start it."""
+        await self.stop(name)
+        return await self.start(name)
+
+    async def delete(self, name: str, *, disks: bool) -> Tree:
+        """Forget a machine that is off, and its `disks` if they are to go as well."""
+        machines = self._machines
+        machines.must_know(name)
+        if await machines.state(name) != "off":
+            raise VmError("refused", f"{name} runs; `branchline vm stop {name}` first")
+        self._running.let_go(name)
+        await machines.link.do(lambda connection: calls.undefine(connection, name), CHANGE_S)
+        del machines.known[name]
+        kept = str(machines.storage.of(name))
+        if disks:
+            await asyncio.to_thread(machines.storage.remove, name)
+            kept = ""
+        what = f"its disks are kept in {kept}" if kept else "and its disks"
+        machines.tell("vm.deleted", "info", f"{name} has been deleted, {what}", {"vm": name, "kept": kept})
+        return {"name": name, "kept": kept}

@@ -1,0 +1,68 @@
+"""What people ask about this host and its machines, and nothing is changed by."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from vmhost import calls
+from vmhost.abilities import EMULATORS, Abilities, disk_left, memory_left
+from vmhost.errors import VmError
+from vmhost.machines import Machines, Tree
+
+
+class Looking:
+    """At all `machines`, and at what this host can do."""
+
+    def __init__(self, machines: Machines, abilities: Abilities) -> None:
+        self._machines = machines
+        self._abilities = abilities
+
+    async def host(self) -> Tree:
+        """What this host can do, and why not more."""
+        guests = {}
+        for arch in EMULATORS:
+            ability = await self._abilities.guest(arch)
+            guests[arch] = {"accelerator": ability.accelerator, "why": ability.why}
+        link, directory, version = self._machines.link, self._machines.storage.directory, ""
+        with contextlib.suppress(VmError):
+            version = await link.do(calls.version)
+        return {
+            "libvirt": {"up": not link.trouble, "version": version, "why": link.trouble},
+            "guests": guests,
+            "cpus": os.cpu_count(),
+            "memory_left": memory_left(),
+            "directory": str(directory),
+            "disk_left": disk_left(directory),
+        }
+
+    async def machines(self) -> list[Tree]:
+        """All of them, also those that are being made."""
+        making = self._machines.making
+        found = [
+            {
+                "name": one.name,
+                "state": one.state,
+                "autostart": one.autostart,
+                "memory": one.recipe.get("memory"),
+                "vcpus": one.recipe.get("vcpus"),
+                "arch": one.recipe.get("arch"),
+            }
+            for one in await self._machines.link.do(calls.survey)
+            if one.name not in making
+        ]
+        half = [{"name": name, "state": "being made", "progress": part} for name, part in making.items()]
+        return sorted(half + found, key=lambda one: str(one["name"]))
+
+    async def console(self, name: str) -> Tree:
+        """The device of its serial console."""
+        self._machines.must_know(name)
+        device = await self._machines.link.do(lambda connection: calls.console(connection, name))
+        if device is None:
+            raise VmError("refused", f"{name} is off; `branchline vm start {name}` first")
+        return {"name": name, "device": device}
+
+    async def statistics(self, name: str) -> Tree:
+        """libvirt's counters."""
+        self._machines.must_know(name)
+        return await self._machines.link.do(lambda connection: calls.statistics(connection, name))

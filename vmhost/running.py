@@ -1,0 +1,142 @@
+"""What keeps machines running: libvirt's events come in, crashed machines are started again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator
+
+from vmhost import calls
+from vmhost.errors import VmError
+from vmhost.keeper import Keeper
+from vmhost.link import CHANGE_S
+from vmhost.machines import Known, Machines
+
+
+class Running:
+    """Of all `machines`."""
+
+    def __init__(self, machines: Machines) -> None:
+        self._machines = machines
+        self._keeper = Keeper()
+        self._stirred = asyncio.Event()  # something for the keeper
+        self._returned = asyncio.Event()  # libvirtd, whose machines have not been looked through
+        self._stopping: dict[str, set[asyncio.Future[None]]] = {}
+
+    async def run(self) -> None:
+        """Keep machines running, until cancelled."""
+        self._machines.link.start(on_event=self._heard, on_up=self._up, on_down=self._down)
+        await asyncio.gather(self._take_stock(), self._restart())
+
+    def let_go(self, name: str) -> None:
+        """The machine may end: it is not started again."""
+        self._keeper.let_go(name)
+
+    def wanted(self, name: str) -> None:
+        """It runs, or is about to: kept so if it is marked `autostart`."""
+        if self._machines.known[name].autostart:
+            self._keeper.want(name)
+            self._keeper.runs(name, time.monotonic())
+
+    @contextlib.contextmanager
+    def ending(self, name: str) -> Iterator[asyncio.Future[None]]:
+        """What is done when the machine ends; VmError in it if libvirtd is gone before that."""
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stopping.setdefault(name, set()).add(ended)
+        try:
+            yield ended
+        finally:
+            self._stopping.get(name, set()).discard(ended)
+
+    def _up(self) -> None:
+        self._machines.tell("libvirt.up", "info", "libvirt answers", {})
+        self._returned.set()
+
+    def _down(self, trouble: str) -> None:
+        self._machines.tell("libvirt.down", "error", f"{trouble}; machines that run go on running", {})
+        for waiting in self._stopping.values():
+            for ended in waiting:
+                if not ended.done():
+                    ended.set_exception(VmError("unavailable", trouble))
+        self._stopping.clear()
+
+    async def _take_stock(self) -> None:
+        """After libvirtd has come back, or this process: what runs, what should, and what a crash left half made."""
+        machines = self._machines
+        while True:
+            await self._returned.wait()
+            self._returned.clear()
+            try:
+                found = await machines.link.do(calls.survey)
+            except VmError:
+                continue  # gone again
+            names = {one.name for one in found}
+            for name in await asyncio.to_thread(machines.storage.sweep, names, set(machines.making)):
+                text = f"{name} was half made when branchline ended; deleted"
+                machines.tell("vm.swept", "warning", text, {})
+            for name in machines.known.keys() - names:
+                self._keeper.let_go(name)
+            before, machines.known = (
+                machines.known,
+                {one.name: Known(one.recipe.get("stop_within", 90), one.autostart) for one in found},
+            )
+            for one in found:
+                if one.state != "off":
+                    self.wanted(one.name)
+                elif self._keeper.wants(one.name) or (
+                    one.autostart and one.name not in before and not one.told_to_end
+                ):
+                    self._keeper.want(one.name)
+                    self._crashed(one.name, "is not running")
+
+    def _heard(self, name: str, event: int, detail: int) -> None:
+        if name not in self._machines.known:
+            return
+        if event == calls.STARTED:
+            self.wanted(name)
+            self._machines.tell("vm.started", "info", f"{name} runs", {"vm": name})
+        if event != calls.STOPPED:
+            return
+        for ended in self._stopping.pop(name, set()):
+            if not ended.done():
+                ended.set_result(None)
+        if detail in (calls.ENDED_CRASHED, calls.ENDED_FAILED):
+            self._crashed(name, "has ended without having been told to")
+            return
+        self._keeper.let_go(name)
+        how = {calls.ENDED_ORDERLY: "has shut down", calls.ENDED_BY_FORCE: "has been forced off"}
+        text = f"{name} {how.get(detail, 'has been stopped')}"
+        self._machines.tell("vm.stopped", "info", text, {"vm": name})
+
+    def _crashed(self, name: str, what: str) -> None:
+        wait = self._keeper.ended(name, time.monotonic())
+        then = (
+            f"`branchline vm start {name}` starts it"
+            if wait is None
+            else f"it is started again in {wait:g} s"
+        )
+        evidence = {"vm": name, "log": f"/var/log/libvirt/qemu/{name}.log", "again_in_s": wait}
+        self._machines.tell("vm.crashed", "error", f"{name} {what}; {then}", evidence)
+        self._stirred.set()
+
+    async def _restart(self) -> None:
+        while True:
+            left = self._keeper.next_due() - time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, left) if left < 1e9 else None):
+                    await self._stirred.wait()
+            self._stirred.clear()
+            for name in self._keeper.due(time.monotonic()):
+                await self._start(name)
+
+    async def _start(self, name: str) -> None:
+        try:
+            await self._machines.link.do(lambda connection: calls.start(connection, name), CHANGE_S)
+        except VmError as error:
+            wait = self._keeper.ended(name, time.monotonic())
+            then = "" if wait is None else f"; tried again in {wait:g} s"
+            evidence = {"vm": name, "again_in_s": wait}
+            self._machines.tell(
+                "vm.start_failed", "error", f"{name} cannot be started: {error}{then}", evidence
+            )
