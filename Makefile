@@ -16,7 +16,7 @@ demo:  ## Real downloads over an emulated WAN, with and without Branchline
 	@.venv/bin/branchline lab demo
 
 test:  ## Everything a contributor should run
-	@.ci/setup demo test vm guest
+	@.ci/setup demo test vm guest centre
 	@$(MAKE) --no-print-directory check unit fuzz lab vm
 
 check:  ## Lint, format, types, dead code
@@ -39,7 +39,7 @@ lab:  ## Tests in network namespaces
 	$(PYTHON) -m pytest tests/lab
 
 vm:  ## Tests with virtual machines, as root
-	@.ci/setup test vm guest
+	@.ci/setup test vm guest centre
 	$(PYTHON) -m pytest tests/vm
 
 bench:  ## Branchline beside haproxy and zstd in the same run

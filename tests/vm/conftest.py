@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.vm.box import BRIDGE, VmBox
+from tests.vm.centre import Centre
 from tests.vm.guest import kernel, make_disk
 
 CACHE = Path(__file__).parents[2] / ".cache" / "vm"
@@ -74,6 +75,9 @@ def furnished() -> None:
     for name in (BRIDGE, "wan0"):
         _do("ip", "link", "add", name, "type", "bridge")
         _do("ip", "link", "set", name, "up")
+    _do("sysctl", "-qw", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0")
+    for address in ("10.1.0.1/16", "fd00:1::1/64"):
+        _do("ip", "address", "add", address, "dev", BRIDGE)
     Path("/etc/libvirt/qemu.conf").write_text(_QEMU_CONF)
     Path("/etc/libvirt/libvirtd.conf").write_text(_LIBVIRTD_CONF)
 
@@ -123,6 +127,32 @@ def box(furnished: None) -> Iterator[VmBox]:
         finally:
             for log in sorted(box.directory.glob("*.log")):
                 print(f"--- {log.name}\n{log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def provisioned(furnished: None) -> Iterator[Path]:
+    """What a controller of the centre has before its first start, for `Centre.adopt`."""
+    with tempfile.TemporaryDirectory(prefix="provisioned-", dir="/run") as directory:
+        made = Centre(Path(directory))
+        try:
+            made.provision()
+        finally:
+            made.close()
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def centre(provisioned: Path) -> Iterator[Centre]:
+    """The centre's controller, serving. Leave it as it was."""
+    with tempfile.TemporaryDirectory(prefix="centre-", dir="/run") as directory:
+        centre = Centre(Path(directory))
+        try:
+            centre.adopt(provisioned)
+            centre.start()
+            yield centre
+        finally:
+            centre.close()
+            print(f"--- samba.log\n{centre.log()}")
 
 
 @pytest.fixture
