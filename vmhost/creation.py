@@ -27,17 +27,25 @@ class Creation:
         self._machines = machines
         self._running = running
         self._abilities = abilities
+        self._under_way: dict[str, tuple[Recipe, asyncio.Task[Tree]]] = {}
 
     async def create(self, recipe: Recipe) -> Tree:
-        """Make a machine and start it. Whatever goes wrong, nothing of it is left."""
+        """Make a machine and start it. Whatever goes wrong, nothing of it is left.
+
+        What the end of this process cuts off is gone on with when the same is asked for again.
+        """
         name, making = str(recipe.name), self._machines.making
+        if name in self._under_way and self._under_way[name][0] == recipe:
+            return await asyncio.shield(self._under_way[name][1])
         if name in making:
             raise VmError("refused", f"{name} is being made already")
         making[name] = 0.0
         try:
-            return await self._create(name, recipe)
+            task = asyncio.create_task(self._create(name, recipe))
+            self._under_way[name] = (recipe, task)
+            return await task
         finally:
-            del making[name]
+            del making[name], self._under_way[name]
 
     async def _create(self, name: str, recipe: Recipe) -> Tree:
         machines = self._machines
@@ -65,7 +73,8 @@ class Creation:
         except (VmError, OSError, asyncio.CancelledError) as error:
             if defined:
                 await self._undo(name)
-            machines.storage.remove(name)
+            if not isinstance(error, asyncio.CancelledError):
+                machines.storage.remove(name)
             if isinstance(error, OSError):
                 raise VmError(
                     "failed", f"{error.filename or machines.storage.of(name)}: {error.strerror}"

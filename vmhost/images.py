@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from vmhost import durable
 from vmhost.errors import VmError
 from vmhost.recipe import MOST_DISK
 from vmhost.values import GIB, show_size
@@ -20,8 +21,12 @@ RESERVE = GIB
 
 _KNOWN = {"qcow2", "raw", "vmdk", "vhdx"}
 _LOOK_S = 60.0
+_PIECE, _MOST_PIECES = GIB, 256
+"""A copy that was cut off goes on at the last of its pieces."""
 # An image from somewhere may be made to cost time and memory just by being looked at.
 _LIMITS = ("prlimit", f"--as={GIB}", "--cpu=30", "nice", "-n", "10")
+# A copy must not go on writing when nobody waits for it any more.
+_OURS = ("setpriv", "--pdeathsig", "KILL")
 _PROGRESS = re.compile(rb"\(\s*([0-9.]+)/100%\)")
 
 
@@ -77,14 +82,64 @@ async def new(path: Path, size: int) -> None:
         raise VmError("failed", f"{path} cannot be made: {wrong}")
 
 
-async def copy(image: Image, path: Path, size: int, progress: Callable[[float], None]) -> None:
-    """Copy `image` to `path`, and let it be `size` bytes. `progress` is told the fraction that is done."""
-    command = ("nice", "-n", "10", "qemu-img", "convert", "-p", "-f", image.format, "-O", "qcow2")
+async def copy(
+    image: Image,
+    path: Path,
+    size: int,
+    progress: Callable[[int], None],
+    *,
+    begin: int = 0,
+    copied: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Copy `image` to `path`, and let it be `size` bytes. `progress` is told the bytes of the image that are done.
+
+    The copy is made in pieces; after each, when it is on the disk, `copied` is told where the next begins. That as
+    `begin` goes on with a copy that was cut off: what is at `path` is then the work of an earlier call.
+    """
+    if not begin:
+        await new(path, max(size, image.virtual_size))
+    piece = max(_PIECE, -(-image.virtual_size // _MOST_PIECES // _PIECE) * _PIECE)
+    for at in range(begin, image.virtual_size, piece):
+        last = at + piece >= image.virtual_size
+        length = image.virtual_size - at if last else piece
+
+        def told(part: float, at: int = at, length: int = length) -> None:
+            progress(at + int(part * length))
+
+        await _convert(
+            _part(image.path, image.format, at, length, last), _part(path, "qcow2", at, length, last), told
+        )
+        if not last:
+            await asyncio.to_thread(durable.sync, path)
+            copied(at + piece)
+
+
+def _part(path: Path, kind: str, at: int, length: int, last: bool) -> str:
+    """A part of an image, in the words of qemu-img's --image-opts; the `last` goes to the image's end."""
+    file = str(path).replace(",", ",,")
+    below = "file" if kind == "raw" else "file.file"
+    inside = "" if kind == "raw" else f",file.driver={kind}"
+    bounds = f"offset={at}" if last else f"offset={at},size={length}"
+    return f"driver=raw,{bounds}{inside},{below}.driver=file,{below}.filename={file}"
+
+
+async def _convert(source: str, target: str, progress: Callable[[float], None]) -> None:
+    # -t writeback keeps the order of writes in a power cut. The target is new, or has had the same bytes before.
     process = await asyncio.create_subprocess_exec(
-        *command,
-        "--",
-        str(image.path),
-        str(path),
+        *(
+            *_OURS,
+            "nice",
+            "-n",
+            "10",
+            "qemu-img",
+            "convert",
+            "-p",
+            "-n",
+            "--target-is-zero",
+            "-t",
+            "writeback",
+        ),
+        *("--image-opts", "--target-image-opts", source, target),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -100,13 +155,12 @@ async def copy(image: Image, path: Path, size: int, progress: Callable[[float], 
     finally:
         await _end(process)
     if status != 0:
-        raise VmError("failed", f"{image.path} cannot be copied: {wrong}")
-    if size > image.virtual_size:
-        status, _, wrong = await _output(
-            "qemu-img", "resize", "-q", "-f", "qcow2", "--", str(path), str(size)
-        )
-        if status != 0:
-            raise VmError("failed", f"{path} cannot be made larger: {wrong}")
+        raise VmError("failed", f"a disk cannot be copied: {wrong}")
+
+
+async def is_sound(path: Path) -> bool:
+    """Whether a qcow2 whose writer was killed can be gone on with."""
+    return (await _output("qemu-img", "check", "-q", "-r", "leaks", "-f", "qcow2", "--", str(path)))[0] == 0
 
 
 def _must_be_a_file(path: Path) -> None:

@@ -10,6 +10,7 @@ from vmhost.errors import VmError
 from vmhost.link import CHANGE_S
 from vmhost.machines import Machines, Tree
 from vmhost.running import Running
+from vmhost.values import is_name
 
 PRESS_AGAIN_S = 10.0  # a guest that is just booting misses the power button
 FORCED_OFF_S = 30.0
@@ -67,6 +68,13 @@ class Lifecycle:
     async def delete(self, name: str, *, disks: bool) -> Tree:
         """Forget a machine that is off, and its `disks` if they are to go as well."""
         machines = self._machines
+        if (
+            is_name(name)
+            and name not in machines.making | machines.known
+            and machines.storage.is_half_made(name)
+        ):
+            await asyncio.to_thread(machines.storage.remove, name)
+            return {"name": name, "kept": ""}
         machines.must_know(name)
         if await machines.state(name) != "off":
             raise VmError("refused", f"{name} runs; `branchline vm stop {name}` first")

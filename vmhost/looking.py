@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 
@@ -37,7 +38,7 @@ class Looking:
         }
 
     async def machines(self) -> list[Tree]:
-        """All of them, also those that are being made."""
+        """All of them, also those that are being made, or were until a crash."""
         making = self._machines.making
         found = [
             {
@@ -51,8 +52,14 @@ class Looking:
             for one in await self._machines.link.do(calls.survey)
             if one.name not in making
         ]
-        half = [{"name": name, "state": "being made", "progress": part} for name, part in making.items()]
-        return sorted(half + found, key=lambda one: str(one["name"]))
+        now = [{"name": name, "state": "being made", "progress": part} for name, part in making.items()]
+        there = {one["name"] for one in now + found}
+        half = [
+            {"name": name, "state": "half made"}
+            for name in await asyncio.to_thread(self._machines.storage.half_made)
+            if name not in there
+        ]
+        return sorted(now + half + found, key=lambda one: str(one["name"]))
 
     async def console(self, name: str) -> Tree:
         """The device of its serial console."""

@@ -1,23 +1,26 @@
-"""An OVA, a tar file with a description, a manifest and disks, unpacked without trust."""
+"""An OVA or OVF, a description with a manifest and disks, unpacked without trust."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import tarfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from vmhost.abilities import disk_left
 from vmhost.errors import VmError
 from vmhost.images import RESERVE
 from vmhost.ovf import LARGEST, Description, checksums, describe
+from vmhost.package import Package, opened
 from vmhost.values import MIB, show_size
 
-MOST_MEMBERS = 64
 _PIECE = 2**20
 
 
@@ -30,31 +33,34 @@ class Contents:
     unmapped: tuple[str, ...]
 
 
-def unpack(ova: Path, directory: Path, progress: Callable[[float], None]) -> Contents:
-    """Make `directory`, with the disks of `ova` and a recipe; or nothing, and VmError for whatever is wrong. Blocks.
+def unpack(source: Path, directory: Path, progress: Callable[[float], None]) -> Contents:
+    """Make `directory`, with the disks of an OVA, or of an OVF and what is beside it, and a recipe. Blocks.
 
+    Or nothing, and VmError for whatever is wrong. What a kill leaves (`directory`.part) is gone on with the next time.
     `progress` is told the fraction that is done.
     """
     if directory.exists():
         raise VmError("refused", f"{directory} is there already; name a directory that is to be made")
     half = directory.with_name(f"{directory.name}.part")
-    shutil.rmtree(half, ignore_errors=True)  # of an earlier try that was killed
     try:
-        half.mkdir(parents=True)
-        with tarfile.open(ova, "r:") as archive:
-            description, verified = _unpack(archive, half, disk_left(half) - RESERVE, progress)
+        half.mkdir(parents=True, exist_ok=True)
+        with opened(source) as package:
+            description, verified = _unpack(package, half, progress)
         name = _name(description.name)
-        (half / f"{name}.toml").write_text(_recipe(name, description))
+        (half / f"{name}.toml").write_text(_recipe(name, description), encoding="utf-8")
         half.rename(directory)
-    except (tarfile.TarError, EOFError) as error:
-        raise VmError("refused", f"{ova} is no OVA: {error}") from None
-    except OSError as error:
-        raise VmError("failed", f"{error.filename or ova}: {error.strerror}") from None
-    except VmError as error:
-        raise VmError(error.kind, f"{ova}: {error}") from None
-    finally:
+    except (VmError, tarfile.TarError, zlib.error, OSError) as error:
         shutil.rmtree(half, ignore_errors=True)
+        raise _explained(source, error) from None
     return Contents(directory / f"{name}.toml", verified, description.unmapped)
+
+
+def _explained(source: Path, error: Exception) -> VmError:
+    if isinstance(error, VmError):
+        return VmError(error.kind, f"{source}: {error}")
+    if isinstance(error, OSError):
+        return VmError("failed", f"{error.filename or source}: {error.strerror}")
+    return VmError("refused", f"{source} is no OVA: {error}")
 
 
 def _name(described: str) -> str:
@@ -64,66 +70,104 @@ def _name(described: str) -> str:
 def _recipe(name: str, description: Description) -> str:
     lines = [f'name = "{name}"', f'memory = "{description.memory // MIB}MiB"', f"vcpus = {description.vcpus}"]
     for at, disk in enumerate(description.disks):
-        lines += ["", "[[disks]]", f'name = "disk-{at + 1}"', f"image = {json.dumps(disk)}"]
+        lines += [
+            "",
+            "[[disks]]",
+            f'name = "disk-{at + 1}"',
+            f"image = {json.dumps(disk.file, ensure_ascii=False)}",
+        ]
     for _ in range(description.cards):
         lines += ["", "# [[networks]]", '# bridge = "the bridge of this box that the card is plugged into"']
     return "\n".join([*lines, *[f"# left out: {json.dumps(one)}" for one in description.unmapped], ""])
 
 
-def _unpack(
-    archive: tarfile.TarFile, directory: Path, room: int, progress: Callable[[float], None]
-) -> tuple[Description, bool]:
+def _unpack(package: Package, directory: Path, progress: Callable[[float], None]) -> tuple[Description, bool]:
     """Also whether a manifest vouched for it."""
-    members: dict[str, tarfile.TarInfo] = {}
-    while (member := archive.next()) is not None:
-        if not member.isfile() or "/" in member.name or member.name.startswith(".") or "\0" in member.name:
-            raise VmError("refused", f"{member.name!r} is not a plain file beside the description")
-        if member.name in members:
-            raise VmError("refused", f"{member.name!r} is in it twice")
-        members[member.name] = member
-        if len(members) > MOST_MEMBERS:
-            raise VmError("refused", f"there are more than {MOST_MEMBERS} files in it")
-    described = [name for name in members if name.lower().endswith(".ovf")]
+    files = package.files
+    described = [name for name in files if name.lower().endswith(".ovf")]
     if len(described) != 1:
         raise VmError("refused", f"there are {len(described)} descriptions (.ovf) in it, not one")
-    description = describe(_read(archive, members[described[0]]))
-    for name in description.disks:
-        if name not in members:
-            raise VmError("refused", f"the disk {name!r} is not in it")
-    manifests = [name for name in members if name.lower().endswith(".mf")]
+    description = describe(_read(package, described[0]))
+    for disk in description.disks:
+        if disk.file not in files:
+            raise VmError("refused", f"the disk {disk.file!r} is not in it")
+    manifests = [name for name in files if name.lower().endswith(".mf")]
     wanted = {
-        file: (kind, digest)
-        for name in manifests
-        for file, kind, digest in checksums(_read(archive, members[name]))
+        file: (kind, digest) for name in manifests for file, kind, digest in checksums(_read(package, name))
     }
-    needed = [described[0], *dict.fromkeys(description.disks)]
-    if manifests and (missing := [name for name in needed if name not in wanted]):
+    disks = {disk.file: disk for disk in description.disks}
+    if manifests and (missing := [name for name in (described[0], *disks) if name not in wanted]):
         raise VmError("refused", f"the manifest does not vouch for {missing[0]!r}")
-    total = sum(members[name].size for name in needed)
+    for left in directory.iterdir():  # of an earlier try, with another package perhaps
+        if left.name not in (described[0], *disks):
+            left.unlink()
+    total = sum(files[name] for name in disks) or 1
+    there = sum(file.stat().st_size for file in directory.iterdir())
+    room = disk_left(directory) + there - RESERVE
     if total > room:
         raise VmError(
             "refused", f"its disks take {show_size(total)}, there is room for {show_size(max(0, room))}"
         )
     done = 0
-    for name in needed:
+
+    def read(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(min(1.0, done / total))
+
+    for name in (described[0], *disks):
+        gzip = name in disks and disks[name].gzip
         kind, digest = wanted.get(name, ("sha256", ""))
         found = hashlib.new(kind, usedforsecurity=False)
-        source = archive.extractfile(members[name])
-        assert source is not None
-        with (directory / name).open("xb") as file:
-            while piece := source.read(_PIECE):
-                file.write(piece)
-                found.update(piece)
-                done += len(piece)
-                progress(done / total)
+        with package.open(name) as source:
+            room -= _write(_pieces(source, found, gzip, read), directory / name, room)
         if name in wanted and found.hexdigest() != digest:
             raise VmError("refused", f"{name!r} is not what the manifest vouches for; copy the OVA anew")
     return description, bool(manifests)
 
 
-def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    if member.size > LARGEST:
-        raise VmError("refused", f"{member.name!r} is larger than {LARGEST} bytes")
-    file = archive.extractfile(member)
-    assert file is not None
-    return file.read(LARGEST)
+def _pieces(
+    source: IO[bytes], digest: hashlib._Hash, gzip: bool, read: Callable[[int], None]
+) -> Iterator[bytes]:
+    """The content of a file, unpacked if it is packed with `gzip`; `read` is told how many bytes were read."""
+    packed, whole = zlib.decompressobj(31), True
+    while piece := source.read(_PIECE):
+        digest.update(piece)
+        read(len(piece))
+        if not gzip:
+            yield piece
+            continue
+        while piece:
+            yield packed.decompress(piece, _PIECE)
+            piece, whole = packed.unconsumed_tail, packed.eof
+            if whole:
+                piece, packed = packed.unused_data, zlib.decompressobj(31)
+    if not whole:
+        yield packed.flush()
+        if not packed.eof:
+            raise VmError("refused", "a compressed disk in it is cut off")
+
+
+def _write(pieces: Iterator[bytes], path: Path, room: int) -> int:
+    """A file of these pieces; returns its bytes, which must be `room` at most.
+
+    What is there of an earlier try that was cut off is compared, not trusted: after a power cut it may be wrong.
+    """
+    at = 0
+    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644), "r+b") as file:
+        for piece in pieces:
+            if at + len(piece) > room:
+                raise VmError("refused", f"its disks do not fit, there is room for {show_size(max(0, room))}")
+            if file.read(len(piece)) != piece:
+                file.seek(at)
+                file.write(piece)
+            at += len(piece)
+        file.truncate(at)
+    return at
+
+
+def _read(package: Package, name: str) -> bytes:
+    if package.files[name] > LARGEST:
+        raise VmError("refused", f"{name!r} is larger than {LARGEST} bytes")
+    with package.open(name) as file:
+        return file.read(LARGEST)

@@ -5,14 +5,17 @@ The XML comes from anywhere: it may have no document type, so no entity can be d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote
 from xml.etree import ElementTree
 from xml.parsers import expat
 
 from vmhost.errors import VmError
-from vmhost.values import MIB
+from vmhost.recipe import MOST_DISK
+from vmhost.values import MIB, show_size
 
 LARGEST = MIB
 """Bytes of a description."""
@@ -27,17 +30,26 @@ _UNITS: Final = {
     "gigabytes": 2**30,
     "byte*2^10": 1024,
 }
+_POWER: Final = re.compile(r"bytes?(?:\*2\^([0-9]{2}))?")
 _Element = ElementTree.Element
 
 
 @dataclass(frozen=True)
+class DiskFile:
+    """A file beside the description, whose content is a disk; `gzip`: packed."""
+
+    file: str
+    gzip: bool = False
+
+
+@dataclass(frozen=True)
 class Description:
-    """A machine: disks are names of files beside the description, in order; `unmapped` says what is left out."""
+    """A machine: its disks are in order; `unmapped` says what is left out."""
 
     name: str
     vcpus: int
     memory: int
-    disks: tuple[str, ...]
+    disks: tuple[DiskFile, ...]
     cards: int
     unmapped: tuple[str, ...]
 
@@ -53,10 +65,12 @@ def describe(data: bytes) -> Description:
     hardware = systems[0].find("VirtualHardwareSection")
     if hardware is None:
         raise VmError("refused", "the description says nothing of hardware")
-    files = {one.get("id", ""): one.get("href", "") for one in root.iterfind("References/File")}
+    files = {one.get("id", ""): _file(one) for one in root.iterfind("References/File")}
+    for one in root.iterfind("DiskSection/Disk"):
+        _check_capacity(one)
     disks = {one.get("diskId", ""): one.get("fileRef", "") for one in root.iterfind("DiskSection/Disk")}
     vcpus, memory, cards = 1, 0, 0
-    chosen: list[str] = []
+    chosen: list[DiskFile] = []
     unmapped: list[str] = []
     for item in hardware.iterfind("Item"):
         kind, label = _text(item, "ResourceType"), _text(item, "ElementName") or "?"
@@ -67,8 +81,8 @@ def describe(data: bytes) -> Description:
         elif kind == _CARD:
             cards += 1
         elif kind == _DISK:
-            file = files.get(disks.get(_text(item, "HostResource").rpartition("/")[2], ""), "")
-            if file:
+            file = files.get(disks.get(_text(item, "HostResource").rpartition("/")[2], ""))
+            if file is not None:
                 chosen.append(file)
             else:
                 unmapped.append(f"{label}: a disk without content")
@@ -78,6 +92,25 @@ def describe(data: bytes) -> Description:
         raise VmError("refused", "the description names no memory or no disk")
     name = _text(systems[0], "Name") or systems[0].get("id", "")
     return Description(name, vcpus, memory, tuple(chosen), cards, tuple(unmapped))
+
+
+def _file(reference: _Element) -> DiskFile | None:
+    """What a reference names; None if that is nothing. An URL is a name that no file has."""
+    name, packed = unquote(reference.get("href", "")), reference.get("compression", "identity")
+    if packed not in ("", "identity", "gzip") or "chunkSize" in reference.attrib:
+        raise VmError(
+            "refused", f"{name!r} is compressed or cut in a way that is not known; export it anew without"
+        )
+    return DiskFile(name, packed == "gzip") if name else None
+
+
+def _check_capacity(disk: _Element) -> None:
+    """VmError if a disk is said to be larger than any may be."""
+    text = disk.get("capacity", "0")
+    power = _POWER.fullmatch(disk.get("capacityAllocationUnits", "byte").lower().replace(" ", ""))
+    unit = 2 ** int(power[1]) if power and power[1] else 1
+    if text.isascii() and text.isdigit() and (len(text) > 20 or int(text) * unit > MOST_DISK):
+        raise VmError("refused", f"it has a disk of more than {show_size(MOST_DISK)}; that is the most")
 
 
 def _tree(data: bytes) -> _Element:

@@ -72,9 +72,7 @@ class Running:
             except VmError:
                 continue  # gone again
             names = {one.name for one in found}
-            for name in await asyncio.to_thread(machines.storage.sweep, names, set(machines.making)):
-                text = f"{name} was half made when branchline ended; deleted"
-                machines.tell("vm.swept", "warning", text, {})
+            await self._sweep(names)
             for name in machines.known.keys() - names:
                 self._keeper.let_go(name)
             before, machines.known = (
@@ -89,6 +87,21 @@ class Running:
                 ):
                     self._keeper.want(one.name)
                     self._crashed(one.name, "is not running")
+
+    async def _sweep(self, defined: set[str]) -> None:
+        machines = self._machines
+        for name in await asyncio.to_thread(
+            machines.storage.sweep, defined, set(machines.making), time.time()
+        ):
+            text = f"{name} was half made and nobody went on with it; what there was of it is deleted"
+            machines.tell("vm.swept", "warning", text, {"vm": name})
+        for name in machines.storage.half_made():
+            if name not in machines.making:
+                text = (
+                    f"{name} was half made when branchline ended; the same `branchline vm create` goes on "
+                    f"with it, `branchline vm delete {name}` drops it"
+                )
+                machines.tell("vm.half_made", "warning", text, {"vm": name})
 
     def _heard(self, name: str, event: int, detail: int) -> None:
         if name not in self._machines.known:

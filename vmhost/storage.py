@@ -1,7 +1,9 @@
-"""Where the disks of virtual machines are: a directory for each, made wholly or not at all."""
+"""Where the disks of virtual machines are: a directory for each, made wholly, or gone on with after a crash."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +12,12 @@ from vmhost import images
 from vmhost.abilities import disk_left
 from vmhost.domain import disk_file
 from vmhost.errors import VmError
-from vmhost.recipe import Recipe
+from vmhost.half_made import MARK, HalfMade, read
+from vmhost.recipe import Recipe, to_dict
 from vmhost.values import show_size
 
-_MARK = ".incomplete"
+KEPT_S = 86400.0
+"""So long the disks of a machine whose making was cut off wait for somebody who goes on with it."""
 
 
 class Storage:
@@ -33,7 +37,7 @@ class Storage:
 
     async def check(self, recipe: Recipe) -> list[tuple[images.Image | None, int]]:
         """For each disk its image, if it has one, and its size in bytes. VmError if they cannot all be made."""
-        if self.of(recipe.name).exists():
+        if self.of(recipe.name).exists() and not self.is_half_made(recipe.name):
             raise VmError(
                 "refused",
                 f"{self.of(recipe.name)} is there already, with the disks of an earlier {recipe.name}; "
@@ -53,6 +57,9 @@ class Storage:
                 size = max(size, image.virtual_size)
             found.append((image, size))
         needed, left = sum(size for _, size in found) + images.RESERVE, disk_left(self._directory)
+        left += sum(
+            file.stat().st_blocks * 512 for file in self.of(recipe.name).glob("*")
+        )  # of an earlier try
         if needed > left:
             # All of it, though a new disk takes little: a guest that fills its disk must not fill the box's.
             raise VmError(
@@ -68,37 +75,81 @@ class Storage:
         disks: list[tuple[images.Image | None, int]],
         progress: Callable[[float], None],
     ) -> Path:
-        """Make the disks that `check` found good. They count for nothing until `complete`."""
+        """Make the disks that `check` found good, or go on with them. They count for nothing until `complete`."""
         directory = self.of(recipe.name)
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o711)  # QEMU's user finds its own file
-        directory.mkdir(mode=0o711)
-        (directory / _MARK).touch()
+        half = await self._begun(recipe, disks)
         whole = sum(image.virtual_size for image, _ in disks if image) or 1
-        done = 0
+        before = 0
         for disk, (image, size) in zip(recipe.disks, disks, strict=True):
             file = disk_file(directory, disk.name)
             if image is None:
                 await images.new(file, size)
                 continue
-            before, share = done / whole, image.virtual_size / whole
-            await images.copy(image, file, size, lambda part, a=before, b=share: progress(a + b * part))  # type: ignore[misc]
-            done += image.virtual_size
+
+            def told(done: int, before: int = before) -> None:
+                progress((before + done) / whole)
+
+            def copied(done: int, name: str = disk.name) -> None:
+                half.copied[name] = done
+                half.write(directory)
+
+            begin = half.copied.get(disk.name, 0)
+            if begin < image.virtual_size:
+                await images.copy(image, file, size, told, begin=begin, copied=copied)
+                copied(image.virtual_size)
+            before += image.virtual_size
         return directory
+
+    async def _begun(self, recipe: Recipe, disks: list[tuple[images.Image | None, int]]) -> HalfMade:
+        """A directory in which the disks can be made, and how far they are."""
+        directory = self.of(recipe.name)
+        half = HalfMade(
+            recipe=json.dumps(to_dict(recipe)),
+            sources=[_identity(image.path) if image else (0, 0) for image, _ in disks],
+            copied={},
+        )
+        earlier = read(directory)
+        if earlier is not None and earlier.goes_on_with(half):
+            files = [disk_file(directory, name) for name in earlier.copied]
+            if all([await images.is_sound(file) for file in files]):
+                return earlier
+        await asyncio.to_thread(self.remove, recipe.name)
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o711)  # QEMU's user finds its own file
+        directory.mkdir(mode=0o711)
+        half.write(directory)
+        return half
 
     def complete(self, name: str) -> None:
         """The machine is defined: its disks stay."""
-        (self.of(name) / _MARK).unlink(missing_ok=True)
+        (self.of(name) / MARK).unlink(missing_ok=True)
+
+    def is_half_made(self, name: str) -> bool:
+        """Whether a crash has cut the making of this machine off."""
+        return (self.of(name) / MARK).exists()
 
     def remove(self, name: str) -> None:
         """Delete the disks of a machine."""
         shutil.rmtree(self.of(name), ignore_errors=True)
 
-    def sweep(self, defined: set[str], making: set[str]) -> list[str]:
-        """Delete what a crash left of machines that were being made, and are not `defined`. Returns their names."""
-        left = sorted({mark.parent.name for mark in self._directory.glob(f"*/{_MARK}")} - making)
-        for name in left:
+    def half_made(self) -> list[str]:
+        """The names of machines whose disks do not count yet."""
+        return sorted(mark.parent.name for mark in self._directory.glob(f"*/{MARK}"))
+
+    def sweep(self, defined: set[str], making: set[str], now: float) -> list[str]:
+        """Delete what a crash left of machines that nobody went on to make for a day. Returns their names.
+
+        A machine that is `defined` was whole; those of `making` are left alone. `now`: seconds of the clock.
+        """
+        old = []
+        for name in self.half_made():
             if name in defined:
                 self.complete(name)
-            else:
+            elif name not in making and now - (self.of(name) / MARK).stat().st_mtime > KEPT_S:
                 self.remove(name)
-        return [name for name in left if name not in defined]
+                old.append(name)
+        return old
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns

@@ -3,6 +3,7 @@
 The processes run in the namespaces that conftest has made, with /run, /etc/libvirt and /var/*/libvirt of their own.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -138,6 +139,24 @@ libvirt = "qemu+unix:///system?socket={SOCKET}"
     def emulator(self, name: str) -> int:
         """Pid of a machine's QEMU."""
         return int(Path(f"/run/libvirt/qemu/{name}.pid").read_text())
+
+    def stop_child(self, program: str) -> None:
+        """Waits until control runs `program`, which does nothing more from then on."""
+        found: list[int] = []
+
+        def caught() -> bool:
+            assert self._control is not None
+            for pid in map(
+                int, Path(f"/proc/{self._control.pid}/task/{self._control.pid}/children").read_text().split()
+            ):
+                with contextlib.suppress(OSError):  # it has ended
+                    if Path(f"/proc/{pid}/comm").read_text().strip() == program:
+                        os.kill(pid, signal.SIGSTOP)
+                        found.append(pid)
+            return bool(found)
+
+        until(caught, f"control runs {program}")
+        until(lambda: Path(f"/proc/{found[0]}/stat").read_text().split()[2] == "T", f"{program} is stopped")
 
     def hears(self, name: str, wanted: str, typed: str = "") -> str:
         """Waits until the guest's console has said `wanted`; returns the line. `typed` is typed first."""

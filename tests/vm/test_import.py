@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.unit.vmhost.archive import OVF, manifest, ova
-from tests.vm.box import VmBox
+from tests.vm.box import VmBox, until
 from vmhost import images
 
 
@@ -36,17 +37,66 @@ def test_an_ova_boots(box: VmBox, image: Path, tmp_path: Path) -> None:
     box.vm("delete", "dc-01-z-rich", "--disks", "--yes")
 
 
-@pytest.mark.parametrize("kind", ["raw", "qcow2", "vhdx"])
+@pytest.mark.parametrize("kind", ["raw", "qcow2", "vhdx", "vmdk"])
 def test_a_copy_is_the_same_and_may_be_larger(image: Path, tmp_path: Path, kind: str) -> None:
     source, target, told = _converted(image, tmp_path / "source", "-O", kind), tmp_path / "target", [0.0]
 
     async def copied() -> None:
         found = await images.look(source)
         assert (found.format, found.virtual_size) == (kind, 24 * 2**20)
-        await images.copy(found, target, 32 * 2**20, told.append)
+        await images.copy(found, target, 32 * 2**20, lambda done: told.append(done / found.virtual_size))
 
     asyncio.run(copied())
     subprocess.run(["qemu-img", "compare", "-q", str(image), str(target)], check=True)
     assert asyncio.run(images.look(target)).virtual_size == 32 * 2**20
     assert told == sorted(told)
     assert told[-1] == 1.0
+
+
+def test_a_copy_that_a_crash_cuts_off_goes_on(box: VmBox, image: Path, tmp_path: Path, began: float) -> None:
+    """The source is a guest with half a GiB of data behind its first GiB, which is the first piece of a copy."""
+    large = tmp_path / "large,=.img"
+    large.write_bytes(image.read_bytes())
+    data = os.urandom(2**24)
+    with large.open("r+b") as file:
+        file.seek(2**30)
+        for _ in range(32):
+            file.write(data)
+    recipe = box.recipe("directory", large)
+    disk = box.directory / "state" / "vm" / "directory" / "system.qcow2"
+    making = box.begin("create", recipe)
+    until(lambda: b'"system":1073741824' in _mark(disk), "the first piece is copied")
+    box.stop_child("qemu-img")
+    assert box.states() == {"directory": "being made"}
+    inode = disk.stat().st_ino
+    box.kill_control()
+    assert making.wait() == 1
+    box.start_control()
+    until(lambda: "vm.half_made" in box.kinds(began), "what was left is told")
+    assert box.states() == {"directory": "half made"}
+    assert box.vm("create", recipe).startswith("directory runs")
+    assert disk.stat().st_ino == inode
+    assert "disk" in box.hears("directory", "guest ready")
+    box.vm("kill", "directory")
+    subprocess.run(["qemu-img", "compare", "-q", "-f", "raw", str(large), str(disk)], check=True)
+    box.vm("delete", "directory", "--disks", "--yes")
+
+
+def test_a_machine_that_is_half_made_can_be_dropped(box: VmBox, tmp_path: Path) -> None:
+    large = tmp_path / "large.img"
+    large.write_bytes(os.urandom(2**24) * 16)
+    making = box.begin("create", box.recipe("directory", large))
+    box.stop_child("qemu-img")
+    box.kill_control()
+    assert making.wait() == 1
+    box.start_control()
+    box.vm("delete", "directory", "--yes")
+    assert box.states() == {}
+    assert list((box.directory / "state" / "vm").iterdir()) == []
+
+
+def _mark(disk: Path) -> bytes:
+    try:
+        return (disk.parent / ".incomplete").read_bytes()
+    except FileNotFoundError:
+        return b""

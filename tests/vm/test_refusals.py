@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm.box import VmBox, until
+from tests.vm.box import VmBox
 
 
 def _image(path: Path, *arguments: str) -> Path:
@@ -72,18 +72,3 @@ def test_recipes_that_do_not_fit(box: VmBox, image: Path) -> None:
 
 def test_a_machine_that_cannot_start_is_not_made(box: VmBox, image: Path, no_tap: None) -> None:
     assert "tap device" in box.vm("create", box.recipe("directory", image), fails=True)
-
-
-def test_a_crash_while_a_machine_is_made(box: VmBox, tmp_path: Path, began: float) -> None:
-    large = tmp_path / "large.img"
-    with large.open("wb") as file:
-        for _ in range(512):
-            file.write(os.urandom(2**20))
-    recipe = box.recipe("directory", large)
-    making = box.begin("create", recipe)
-    mark = box.directory / "state" / "vm" / "directory" / ".incomplete"
-    until(mark.exists, "the disk is being made")
-    box.kill_control()
-    assert making.wait() == 1
-    box.start_control()
-    until(lambda: "vm.swept" in box.kinds(began), "what was left is deleted")

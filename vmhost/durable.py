@@ -1,0 +1,24 @@
+"""Files that are on the disk when it is said so."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write a file that is there as before or wholly new, also after a power cut. OSError as it comes."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_bytes(data)
+    sync(new)
+    new.rename(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Have a file's bytes, or a directory's names, on the disk. OSError as it comes."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
