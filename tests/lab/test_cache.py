@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +11,7 @@ from appliance.lab import Lab
 from appliance.lab.cost import settle
 from appliance.lab.pair import Box, Pair
 from dedupe import open_cache
-from tests.lab.test_flows import EXCHANGE, PORT, exchange
+from tests.lab.exchanging import exchange, serving
 
 SEED = 11
 LARGEST = 4 << 20
@@ -21,13 +20,8 @@ HOSTS = ("10.2.0.2",)
 
 @pytest.fixture
 def pair(lab: Lab) -> Iterator[Pair]:
-    server = lab.server.popen([sys.executable, EXCHANGE, "serve", "--port", str(PORT)], stdout=-1)
-    assert server.stdout is not None
-    assert server.stdout.readline() == b"ready\n"
-    with Pair(lab) as pair:
+    with serving(lab), Pair(lab) as pair:
         yield pair
-    server.kill()
-    server.wait()
 
 
 def wan_bytes(lab: Lab, seed: int = SEED) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 
@@ -16,8 +15,8 @@ import pytest
 from appliance.lab import Lab
 from appliance.lab.pair import Box, Pair, Side
 from tests.lab.bad_disk import BadDisk
+from tests.lab.exchanging import serving
 from tests.lab.test_cache import held, wan_bytes
-from tests.lab.test_flows import EXCHANGE, PORT
 
 NOVEL = 12  # seed of flows that have not passed yet
 TROUBLES = (
@@ -31,15 +30,10 @@ CACHE = Side(peer={"cache": "64MiB"})
 @pytest.fixture
 def warm(lab: Lab) -> Iterator[tuple[Pair, int]]:
     """Two boxes, stopped, whose caches know the flows; and what these cost on the WAN the first time."""
-    server = lab.server.popen([sys.executable, EXCHANGE, "serve", "--port", str(PORT)], stdout=-1)
-    assert server.stdout is not None
-    assert server.stdout.readline() == b"ready\n"
-    with Pair(lab, branch=CACHE, dc=CACHE) as pair:
+    with serving(lab), Pair(lab, branch=CACHE, dc=CACHE) as pair:
         cold = wan_bytes(lab)
         pair.stop()
         yield pair, cold
-    server.kill()
-    server.wait()
 
 
 @pytest.fixture

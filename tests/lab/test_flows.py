@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from appliance.lab import Lab
 from appliance.lab.pair import Box, Pair, Side
-
-EXCHANGE = str(Path(__file__).with_name("exchange.py"))
-PORT = 5000
-HOSTS = ("10.2.0.2", "fd02::2")
-
-
-@contextmanager
-def serving(lab: Lab) -> Iterator[None]:
-    """The other end of `exchange`."""
-    process = lab.server.popen([sys.executable, EXCHANGE, "serve", "--port", str(PORT)], stdout=-1)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    yield
-    process.kill()
-    process.wait()
+from tests.lab.exchanging import HOSTS, PORT, exchange, serving
 
 
 @pytest.fixture(scope="module")
@@ -41,19 +24,6 @@ def server(module_lab: Lab) -> Iterator[None]:
 def pair(module_lab: Lab, server: None) -> Iterator[Pair]:
     with Pair(module_lab) as pair:
         yield pair
-
-
-def exchange(
-    lab: Lab, flows: int, seed: int, largest: int = 1 << 20, hosts: tuple[str, ...] = HOSTS
-) -> dict[str, Any]:
-    arguments = ["--flows", str(flows), "--seed", str(seed), "--largest", str(largest)]
-    for host in hosts:
-        arguments += ["--host", host]
-    command = [sys.executable, EXCHANGE, "call", "--port", str(PORT), *arguments]
-    result = lab.client.run(command, capture_output=True, timeout=100)
-    assert result.returncode == 0, result.stderr
-    answer: dict[str, Any] = json.loads(result.stdout)
-    return answer
 
 
 def finished(pair: Pair) -> int:

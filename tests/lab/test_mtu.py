@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from appliance.lab import Lab
 from appliance.lab.pair import Pair
+from tests.lab.exchanging import call, serving
 
-EXCHANGE = str(Path(__file__).with_name("exchange.py"))
 OPTIMISED, PASSED = 5000, 5001
 RULES = (
     {"name": "plain", "ports": [str(PASSED)], "action": "pass"},
     {"name": "lab", "ports": ["1-65535"], "eager": True},
 )
-HOSTS = ("10.2.0.2", "fd02::2")
 USUAL = 1500
 SILENT = """
 table inet silent_wan {
@@ -44,11 +41,8 @@ def lab() -> Iterator[Lab]:
     """A WAN that carries single packets, and never says that one is too big; a server on both ports."""
     with Lab(rate=12_500_000, rtt=0.01) as lab:
         lab.wan_host.run(["nft", "-f", "-"], input=SILENT, text=True, check=True)
-        for port in (OPTIMISED, PASSED):
-            server = lab.server.popen([sys.executable, EXCHANGE, "serve", "--port", str(port)], stdout=-1)
-            assert server.stdout is not None
-            assert server.stdout.readline() == b"ready\n"
-        yield lab
+        with serving(lab, OPTIMISED), serving(lab, PASSED):
+            yield lab
 
 
 def size(lab: Lab, lan: int, near: int, far: int) -> None:
@@ -65,11 +59,7 @@ def size(lab: Lab, lan: int, near: int, far: int) -> None:
 
 def exact(lab: Lab, port: int, seed: int) -> bool:
     """Whether flows of both families and in both directions carry their bytes."""
-    arguments = ["--port", str(port), "--flows", "8", "--largest", "1000000", "--seed", str(seed)]
-    hosts = [word for host in HOSTS for word in ("--host", host)]
-    done = lab.client.run(
-        [sys.executable, EXCHANGE, "call", *arguments, *hosts], capture_output=True, timeout=40
-    )
+    done = lab.client.run(call(8, seed, port=port), capture_output=True, timeout=40)
     return bool(json.loads(done.stdout)["exact"] == 8)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,9 @@ from appliance.lab import Lab
 from appliance.lab.pair import Box, Pair, Side
 from appliance.rpc import RpcError, UnreachableError
 from tests.lab.bad_disk import BadDisk
+from tests.lab.exchanging import call, serving
 from tests.lab.plain_pair import until
 from tests.lab.test_cache import HOSTS, LARGEST, wan_bytes
-from tests.lab.test_flows import EXCHANGE, PORT
 from tests.unit.dedupe.store.shadow import PAGE
 
 CACHE = Side(peer={"cache": "64MiB"})
@@ -66,14 +65,12 @@ def test_power_cuts_under_traffic(lab: Lab, tmp_path: Path, request: pytest.Fixt
     cuts = request.config.getoption("--cuts", default=3)
     chance = random.Random(3)
     complaints = tmp_path / "server.log"
-    with complaints.open("wb") as log:
-        server = lab.server.popen(
-            [sys.executable, EXCHANGE, "serve", "--port", str(PORT)], stdout=subprocess.PIPE, stderr=log
-        )
-    assert server.stdout is not None
-    assert server.stdout.readline() == b"ready\n"
     done = warm = rounds = 0
-    with Pair(lab, branch=CACHE, dc=CACHE) as pair:
+    with (
+        complaints.open("wb") as log,
+        serving(lab, complaints=log),
+        Pair(lab, branch=CACHE, dc=CACHE) as pair,
+    ):
         cold = wan_bytes(lab)
         pair.stop()
         with (
@@ -84,9 +81,7 @@ def test_power_cuts_under_traffic(lab: Lab, tmp_path: Path, request: pytest.Fixt
             pair.start()
             while done < cuts:
                 at = passed(pair.branch) + chance.randrange(LARGEST * 2)
-                call = [sys.executable, EXCHANGE, "call", "--port", str(PORT), "--host", HOSTS[0]]
-                what = ["--flows", "12", "--largest", str(LARGEST), "--seed", str(100 + done)]
-                client = lab.client.popen([*call, *what], stdout=subprocess.PIPE)
+                client = lab.client.popen(call(12, 100 + done, LARGEST, HOSTS), stdout=subprocess.PIPE)
                 pair.branch.wait(
                     lambda at=at, client=client: passed(pair.branch) >= at or client.poll() is not None,  # type: ignore[misc]
                     "traffic",
@@ -104,8 +99,6 @@ def test_power_cuts_under_traffic(lab: Lab, tmp_path: Path, request: pytest.Fixt
                 warm += wan_bytes(lab) < cold / 5
                 rounds += 1
             pair.stop()
-    server.kill()
-    server.wait()
     wrong = [line for line in complaints.read_text().splitlines() if "Errno" not in line]
     assert wrong == []
     print(f"{done} power cuts of real boxes, warm after {warm} of {rounds} rounds, no wrong byte")

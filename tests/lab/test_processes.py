@@ -14,8 +14,8 @@ from appliance.lab import Lab, branches, telling
 from appliance.lab.hub import Hub
 from appliance.lab.pair import Box, Pair, Side
 from appliance.spread import number_of
+from tests.lab.exchanging import exchange, serving
 from tests.lab.plain_pair import until
-from tests.lab.test_flows import exchange, serving
 
 COUNT = 4
 BY_PROCESS = {

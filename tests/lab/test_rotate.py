@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,20 +14,14 @@ from appliance.lab import Lab
 from appliance.lab.pair import Box, Pair
 from appliance.trust import Trust
 from tests.lab.conftest import NewPair
+from tests.lab.exchanging import HOSTS, call, serving
 from tests.lab.plain_pair import until
-
-EXCHANGE = str(Path(__file__).with_name("exchange.py"))
-PORT = 5000
 
 
 @pytest.fixture
 def server(lab: Lab) -> Iterator[None]:
-    process = lab.server.popen([sys.executable, EXCHANGE, "serve", "--port", str(PORT)], stdout=-1)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    yield
-    process.kill()
-    process.wait()
+    with serving(lab):
+        yield
 
 
 @pytest.fixture
@@ -39,8 +31,7 @@ def pair(lab: Lab, server: None, new_pair: NewPair) -> Pair:
 
 def transfer(lab: Lab) -> subprocess.Popen[bytes]:
     """Forty flows over a line that is slow enough to keep them busy."""
-    words = ["call", "--port", str(PORT), "--flows", "40", "--largest", str(1 << 20), "--host", "10.2.0.2"]
-    return lab.client.popen([sys.executable, EXCHANGE, *words], stdout=subprocess.PIPE)
+    return lab.client.popen(call(40, seed=0, hosts=HOSTS[:1]), stdout=subprocess.PIPE)
 
 
 def kinds(box: Box) -> list[str]:
