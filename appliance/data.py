@@ -431,6 +431,11 @@ class DataPlane:
         described = description["since"]
         description["since"] = time.time() - (self.loop.clock() - described)
         passing = self._gate.passing(peer)
+        if description["state"] == "up" and not self._doors.open_for(peer.id):
+            description["state"] = "connecting"
+            description["reason"] = (
+                "its lanes are open; new flows pass through until the kernel has been told"
+            )
         if passing is not None and description["state"] == "up":
             description["state"] = "draining" if passing == reasons.DRAINING else "full"
             description["reason"] = f"new flows pass through: {reasons.reason(passing).cause}"

@@ -45,6 +45,7 @@ class Doors:
         self._short: dict[
             str, int
         ] = {}  # peers whose flows pass because something ran out, and the reason for it
+        self._told: set[str] = set()  # peers whose doors the kernel knows
         self._updating = False
         self._rested = 0.0  # when the kernel may be told again
         self._closed = False
@@ -57,6 +58,10 @@ class Doors:
             self._wanted.discard(peer)
         self._follow(peer)
         self.update()
+
+    def open_for(self, peer: str) -> bool:
+        """Whether the kernel sends a peer's new flows here."""
+        return peer in self._told
 
     def waiting(self) -> int:
         """Flows that wait at the door with the most of them."""
@@ -95,6 +100,7 @@ class Doors:
         began = self._loop.clock()
         try:
             self._interception.update(dataclasses.replace(spec, peers=tuple(peers)))
+            self._told = {peer.id for peer in peers if peer.id in self._listeners}
         except NftError as error:
             self._emit("intercept.failed", "error", "", f"the kernel refused the rules: {error}", {})
             self._loop.call_later(SHORT_S, self.update)
@@ -124,6 +130,7 @@ class Doors:
             self._loop.register(fd, READ, lambda _events: self._accept(peer, listener))
 
     def _unlisten(self, peer: str) -> None:
+        self._told.discard(peer)
         listener = self._listeners.pop(peer, None)
         if listener is not None:
             for fd in listener.filenos():

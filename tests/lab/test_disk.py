@@ -61,6 +61,13 @@ def wait_said(box: Box, kind: str, severity: str, text: str = "", since: float =
     box.wait(lambda: said(box, kind, severity, text, since), f"it says {kind} ({severity}) {text}", 40)
 
 
+def wait_restored(pair: Pair) -> None:
+    """The branch uses its cache on disk again, in a new association."""
+    wait_said(pair.branch, "cache.restored", "info")
+    wait_said(pair.branch, "peer.connecting", "warning", "another chunk cache")
+    pair.wait_up()
+
+
 def test_a_disk_that_cannot_be_written(lab: Lab, warm: tuple[Pair, int], disk: BadDisk) -> None:
     pair, cold = warm
     for seed, (number, what) in enumerate(TROUBLES, NOVEL):
@@ -103,8 +110,7 @@ def test_a_start_without_a_disk(lab: Lab, warm: tuple[Pair, int], disk: BadDisk)
     assert wan_bytes(lab) > cold / 2
     assert wan_bytes(lab) < cold / 10  # the cache in memory
     disk.heal()
-    wait_said(pair.branch, "cache.restored", "info")
-    pair.wait_up()
+    wait_restored(pair)
     assert wan_bytes(lab) < cold / 10  # the one on disk
 
 
@@ -147,8 +153,7 @@ def test_a_disk_that_hangs_while_it_is_read(lab: Lab, warm: tuple[Pair, int], di
     assert wan_bytes(lab) > cold / 2
     assert wan_bytes(lab) < cold / 10
     disk.answer()
-    wait_said(pair.branch, "cache.restored", "info")
-    pair.wait_up()
+    wait_restored(pair)
     assert wan_bytes(lab) < cold / 5
 
 
