@@ -30,6 +30,7 @@ def describe(peer: Peer) -> dict[str, Any]:
         "rtt_s": attachment.rtt,
         "paths": [_describe_path(attachment, path) for path in attachment.paths.values()],
         "switches": attachment.switches,
+        "hedges": attachment.hedging.count,
         "lanes": [_describe_lane(lane, carries=lane in carrying) for lane in lanes],
         "prefixes": [str(prefix) for prefix in peer.config.prefixes],
         "announced": peer.sites.said.prefixes if peer.sites.said else [],

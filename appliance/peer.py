@@ -266,7 +266,7 @@ class Peer:
         self.box.rest(list(self._caches.values()))
 
     def _send(self, frame: bytes, *, patience: float = 0.0) -> None:
-        self._express.push(frame)
+        number = self._express.push(frame)
         held = self._express.sent - self._express.acknowledged
         if self._express.held_bytes > MOST_HELD and not self._overdue:
             self._overdue = True
@@ -275,6 +275,7 @@ class Peer:
         lane = self.attachment.lanes.get(Role.EXPRESS)
         if lane is not None:
             lane.send(frame, patience=patience)
+        self.attachment.hedging.push(number, frame)
 
     # What the lanes tell.
 
@@ -344,6 +345,15 @@ class Peer:
             return None
         again = [*self._fullness(role), *sender.resume(sender.acknowledged), self._acks.announce(role)]
         return sender.acknowledged, again
+
+    def unacknowledged(self, received: int) -> tuple[int, list[bytes]] | None:
+        """The express session's frames that the peer has not taken, if they are not many bytes, and the first one's
+        number. It says that it has received so many."""
+        sender = self._express
+        if sender.held_bytes > LITTLE:
+            return None
+        first = max(received, sender.acknowledged)
+        return first, list(sender.resume(first))
 
     def _fullness(self, role: Role) -> list[bytes]:
         """What is no frame of a session, and may have been lost with a lane."""

@@ -13,7 +13,7 @@ import ssl
 from appliance.config.schema import Path as PathConfig
 from appliance.config.values import Name
 from appliance.events import Severity
-from appliance.lanes import frames, sounding, tending
+from appliance.lanes import frames, hedging, sounding, tending
 from appliance.lanes.carriage import Carriage, Sessions
 from appliance.lanes.choice import Changed, Choice, Probe, Redial, Use
 from appliance.lanes.frames import (
@@ -43,7 +43,7 @@ VIOLATIONS = 3  # of the protocol in one association that end it
 BULK_PING_S = 1.0  # a lane whose connection has been forgotten on the way is found by asking
 STUCK_S = 5.0  # for what was sent to show that it does not arrive
 FORGOTTEN_S = 150.0  # a lane that stands by is given up by the dialled box after so long without a word
-FEATURES = ["lz4", "zstd", "resume", sounding.FEATURE, SITE_FEATURE, FULL_FEATURE]
+FEATURES = ["lz4", "zstd", "resume", sounding.FEATURE, SITE_FEATURE, FULL_FEATURE, hedging.FEATURE]
 _TOKEN = 0x3FFF_FFFF_FFFF
 
 
@@ -62,6 +62,7 @@ class Attachment:
         self.link = link
         self._carriage = Carriage(sessions)
         self.lanes = self._carriage.lanes  # that carry the sessions
+        self.hedging = hedging.Hedging(sessions)
         self.paths: dict[str, PathLanes] = {}
         self.choice = Choice(heartbeat, decides=link.dialler)
         self.state = State.CONNECTING
@@ -225,6 +226,8 @@ class Attachment:
             self._sessions.filled(frames.read_numbers(body, 1)[0])
         elif kind == Kind.ATTACH:
             self._attach(lane, body)
+        elif kind in (Kind.HEDGE, Kind.COPY):
+            self._hedged(lane, kind, body)
         elif kind == Kind.BYE:
             self._standing.refused = True
             lane.close(f"the peer said: {body.decode(errors='replace')}")
@@ -279,6 +282,8 @@ class Attachment:
             self._judge_soon()
         if lane.role is not None:
             self._carriage.forget(lane, lane.role)
+        if self.hedging.uses(lane):
+            self.hedging.end()
         self.lost_bytes[0] += lane.bytes_in
         self.lost_bytes[1] += lane.bytes_out
         self._last_heard = max(self._last_heard, lane.heard if lane.greeted else -math.inf)
@@ -408,6 +413,8 @@ class Attachment:
     # Attaching.
 
     def _ask(self, lane: Lane, role: Role) -> None:
+        if role is Role.EXPRESS:
+            self.hedging.end()
         for other in self._carriage.ask(lane, role):
             self._abandon(other, "its session has moved to another lane")
         self._judge_soon()
@@ -421,6 +428,8 @@ class Attachment:
             else:
                 for other in self._carriage.called(lane, lane.role, turn, received, follows):
                     self._abandon(other, "its session has moved to another lane")
+                if lane.role is Role.EXPRESS:
+                    self.hedging.end()
                 if self.lanes.get(lane.role) is lane:
                     self.choice.using(lane.path)
                     self._moved(lane.path, "the peer has chosen it")
@@ -428,6 +437,23 @@ class Attachment:
             self.restart(f"the sessions do not fit: {error}")
             return
         self._judge_soon()
+
+    def _hedged(self, lane: Lane, kind: int, body: bytes) -> None:
+        if lane.role is not Role.EXPRESS:
+            raise ProtocolError(f"{Kind(kind).name} on a lane of the bulk session")
+        if kind == Kind.COPY:
+            self._carriage.copied(lane.role, *frames.read_copy(body))
+            return
+        if self.link.dialler or self.lanes.get(lane.role) is lane:
+            raise ProtocolError("HEDGE from the box that is dialled, or on the lane that carries the session")
+        number = frames.read_numbers(body, 1)[0]
+        self.hedging.asked(lane, number - 1 if number else None)
+
+    def _hedge(self) -> None:
+        """Follows the choice of a second path for what is small."""
+        path = self.paths.get(self.choice.hedge)
+        able = self.hello is not None and hedging.FEATURE in self.hello.features
+        self.hedging.over(path.lanes.get(Role.EXPRESS) if path is not None and able else None)
 
     def _abandon(self, lane: Lane, reason: str) -> None:
         lane.abandon(reason)
@@ -494,6 +520,8 @@ class Attachment:
                 self.choice.hear(name, max(lane.heard, lane.kernel_view().heard) if asked else lane.heard)
         for action in self.choice.tick(now):
             self._perform(action)
+        if self.link.dialler:
+            self._hedge()
         self._tend_lanes(now)
         self._judge(now)
         self._due = min(self.choice.due, now + self.heartbeat)

@@ -30,6 +30,8 @@ class Sessions(Protocol):
 
     def little(self, role: Role) -> tuple[int, list[bytes]] | None: ...
 
+    def unacknowledged(self, received: int) -> tuple[int, list[bytes]] | None: ...
+
     def end(self, reason: str) -> None: ...
 
     def take(self, role: Role, kind: int, body: bytes) -> None: ...
@@ -58,6 +60,7 @@ class Carriage:
     def begin_anew(self) -> None:
         """Another association: its turns count from the start."""
         self._turns = dict.fromkeys(Role, 0)
+        self._skip = dict.fromkeys(Role, 0)
 
     def forget(self, lane: Lane, role: Role) -> None:
         """The lane has ended."""
@@ -77,6 +80,7 @@ class Carriage:
         left = {old, asked[0] if asked else None} - {lane, None}
         self._turns[role] += 1
         self._asked[role] = (lane, self._turns[role])
+        self._skip[role] = 0
         little = self._sessions.little(role)
         first = little[0] if little is not None else None
         lane.send(frames.attach(self._turns[role], self._sessions.arrived(role), first))
@@ -116,6 +120,12 @@ class Carriage:
             self._skip[role] -= 1  # it arrived over the lane before
             return
         self._sessions.take(role, kind, body)
+
+    def copied(self, role: Role, number: int, kind: int, body: bytes) -> None:
+        """A copy of a session frame: taken if it is the next one, and then the frame itself comes once more."""
+        if number == self._sessions.arrived(role):
+            self._skip[role] += 1
+            self._sessions.take(role, kind, body)
 
     def _carry(self, lane: Lane, role: Role, again: list[bytes]) -> None:
         self.lanes[role] = lane

@@ -18,6 +18,7 @@ METERED_S = 60.0  # of one whose bytes cost money,
 METERED_USE = 5  # and intervals between probes of such a one while it is in use,
 HASTE = 0.5  # and between those of the path in use when one of them was not answered
 QUIET = 2  # intervals without a word after which the dialled box asks
+METERED_MISSES = 2  # of the path in use, before one whose bytes cost money is used beside it
 SOONEST_S = 0.005
 
 
@@ -62,6 +63,7 @@ class Choice:
         self.decides = decides
         self.paths: dict[str, PathWatch] = {}
         self.used = ""
+        self.hedge = ""  # the path that takes what is small as well, while the one in use is suspect
         self._suspect = math.inf  # since when the path in use misses answers
         self._due = math.inf
 
@@ -92,6 +94,7 @@ class Choice:
         self._suspicion(now)
         if self.decides:
             actions += self._choose()
+            self.hedge = self._beside(now)
         for name, watch in self.paths.items():
             if watch.ready and watch.probed + self._pause(name, watch, now) <= now:
                 watch.probe(now)
@@ -129,6 +132,18 @@ class Choice:
         if not ranked:
             return []
         return [self._take(min(ranked)[2], f"path {self.used} is down" if used else "it is the first one up")]
+
+    def _beside(self, now: float) -> str:
+        used = self.paths.get(self.used)
+        if used is None or self._suspect == math.inf:
+            return ""
+        needed = used.misses(now) >= METERED_MISSES
+        ranked = [
+            (watch.health is Health.HELD, watch.cost, name)
+            for name, watch in self.paths.items()
+            if watch is not used and watch.usable and (needed or not watch.metered)
+        ]
+        return min(ranked)[2] if ranked else ""
 
     def _take(self, path: str, why: str) -> Use:
         self.used = path

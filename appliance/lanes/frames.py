@@ -50,6 +50,8 @@ class Kind(enum.IntEnum):
     ATTACH = 8
     SITE = 9
     FULL = 10
+    HEDGE = 11
+    COPY = 12
     OPEN = 16
     DATA = 17
     BLOCK = 18
@@ -161,6 +163,17 @@ def attach(turn: int, received: int, first: int | None = None) -> bytes:
     return frame(Kind.ATTACH, varint(turn), varint(received), varint(0 if first is None else first + 1))
 
 
+def hedge(received: int | None) -> bytes:
+    """Session frames come over this lane as well, and are asked for from there on; None: no more."""
+    return frame(Kind.HEDGE, varint(0 if received is None else received + 1))
+
+
+def copy(number: int, whole: bytes) -> bytes:
+    """A session frame that `frame` made, with its number."""
+    kind, body = parse(whole)
+    return frame(Kind.COPY, varint(number), _BYTES[kind], body)
+
+
 def open_stream(message: Open) -> bytes:
     client = ipaddress.ip_address(message.client[0])
     server = ipaddress.ip_address(message.server[0])
@@ -236,7 +249,7 @@ def read_open(body: bytes) -> Open:
 
 
 def read_numbers(body: bytes, count: int) -> list[int]:
-    """Exactly `count` integers, as ACK, PING, PONG, SOUND, DEPTH, FULL, CREDIT, RESET, FAILED and NAK carry them."""
+    """Exactly `count` integers: the body of frames that carry nothing else."""
     at = 0
     numbers = []
     try:
@@ -248,6 +261,18 @@ def read_numbers(body: bytes, count: int) -> list[int]:
     if at != len(body):
         raise FrameError(f"{len(body) - at} bytes too many in a frame of numbers")
     return numbers
+
+
+def read_copy(body: bytes) -> tuple[int, int, bytes]:
+    """Number, kind and body of the session frame in a COPY."""
+    try:
+        number, at = read_varint(body, 0)
+        kind = body[at]
+    except IndexError as error:
+        raise FrameError("a copy is cut off") from error
+    if kind not in _KINDS or kind < FIRST_SESSION_KIND:
+        raise FrameError(f"a copy of a frame of kind {kind}")
+    return number, kind, body[at + 1 :]
 
 
 def read_data(body: bytes) -> tuple[int, int, int, memoryview]:

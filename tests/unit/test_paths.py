@@ -19,10 +19,12 @@ __all__ = ["listener"]
 
 
 class Wan:
-    """One path: forwards connections to the data centre's port until it is cut; then it swallows everything."""
+    """One path: forwards connections to the data centre's port until it is cut; then it swallows everything. While
+    it is slow, everything waits."""
 
     def __init__(self, boxes: Any) -> None:
         self.is_cut = False
+        self.is_slow = False
         self._boxes = boxes
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -40,6 +42,8 @@ class Wan:
         self._boxes.loop.register(far.fileno(), 1, lambda _events: self._move(far, near))
 
     def _move(self, source: socket.socket, target: socket.socket) -> None:
+        if self.is_slow:
+            return
         with contextlib.suppress(BlockingIOError, ConnectionError):
             data = source.recv(1 << 16)
             if data and not self.is_cut:
@@ -134,6 +138,40 @@ def test_flows_move_to_the_other_path_and_back(boxes: Any, wans: list[Wan], list
     kinds = [kind for kind, _ in boxes.boxes["branch"].events]
     assert kinds.count("path.down") >= 2
     assert "peer.path_down" not in kinds
+    ends.close()
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_what_is_small_goes_over_both_paths_while_one_is_suspect(
+    boxes: Any, wans: list[Wan], listener: socket.socket, monkeypatch: pytest.MonkeyPatch, dead: bool
+) -> None:
+    """Whether that path comes back or not, every byte arrives once."""
+    monkeypatch.setattr("appliance.lanes.watch.MISSES", 10_000)  # it is suspected, and never given up,
+    monkeypatch.setattr("appliance.lanes.tending.LOST", 10_000)  # nor is its lane
+    ends = Ends(boxes, listener)
+    server = ends.accept()
+    assert ends.move(ends.client, server, b"before", end=False) == b"before"
+    stand_by(boxes)
+    branch = boxes.peers["branch"].attachment
+    before, carried = used(boxes), branch.lanes[Role.EXPRESS]
+    wan = wans[int(before[1:])]
+    wan.is_cut, wan.is_slow = dead, not dead
+    for turn in range(10):
+        word = b"word %d" % turn
+        assert ends.move(ends.client, server, word, end=False) == word
+        assert ends.move(server, ends.client, word, end=False) == word
+    assert used(boxes) == before
+    assert branch.lanes[Role.EXPRESS] is carried
+    assert branch.hedging.count
+    if dead:
+        wan.kill()
+    wan.is_cut = wan.is_slow = False
+    data = noise(300_000)
+    assert ends.move(server, ends.client, data, end=False) == data
+    assert ends.move(ends.client, server, data, end=False) == data
+    boxes.until(lambda: not branch.choice.hedge)
+    assert (branch.lanes.get(Role.EXPRESS) is carried) is not dead
+    assert not any(kind == "lane.protocol" for box in boxes.boxes.values() for kind, _ in box.events)
     ends.close()
 
 

@@ -214,6 +214,46 @@ def test_a_metered_path_is_rarely_asked_until_it_is_needed() -> None:
     assert world.choice.used == "lte"
 
 
+def misses_before_hedging(world: World, path: str) -> set[int]:
+    seen = set()
+    while not world.choice.hedge and world.health(path) is not Health.DOWN:
+        seen.add(world.choice.paths[path].misses(world.now))
+        world.run(0.01)
+    return seen
+
+
+def test_a_second_path_is_used_beside_the_first_as_soon_as_that_misses_an_answer() -> None:
+    world = World(0.05, 0.05)
+    world.run(5)
+    assert not world.choice.hedge
+    world.cut("p0")
+    assert misses_before_hedging(world, "p0") == {0}
+    assert (world.choice.hedge, world.choice.used) == ("p1", "p0")
+    world.restore("p0")
+    world.choice.hear("p0", world.now)
+    world.tick()
+    assert not world.choice.hedge
+
+
+def test_a_path_whose_bytes_cost_money_is_used_beside_another_after_a_second_miss() -> None:
+    world = World(0.05)
+    world.add("lte", 0.05, cost=50, metered=True)
+    world.run(5)
+    world.cut("p0")
+    assert misses_before_hedging(world, "p0") == {0, 1}
+    assert (world.choice.hedge, world.choice.used) == ("lte", "p0")
+
+
+def test_the_dialled_box_chooses_no_second_path() -> None:
+    world = World(0.05, 0.05, decides=False)
+    world.choice.using("p0")
+    world.tick()
+    world.cut("p0")
+    while world.health("p0") is not Health.DOWN:
+        world.run(0.01)
+        assert not world.choice.hedge
+
+
 def test_a_lost_lane_may_come_back_before_the_path_is_left() -> None:
     world = World(0.05, 0.05)
     world.run(5)

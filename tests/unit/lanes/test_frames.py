@@ -52,6 +52,18 @@ def test_frames_are_found_however_the_bytes_are_cut(bodies: list[bytes], cuts: l
     assert read_all(wire, cuts) == [(Kind.DATA, body) for body in bodies]
 
 
+@given(numbers, st.binary(max_size=3000))
+def test_a_copy_carries_a_session_frame_with_its_number(number: int, body: bytes) -> None:
+    kind, copied = frames.parse(frames.copy(number, frames.frame(Kind.DATA, body)))
+    assert kind == Kind.COPY
+    assert frames.read_copy(copied) == (number, Kind.DATA, body)
+
+
+def test_only_session_frames_are_copied() -> None:
+    with pytest.raises(ProtocolError, match="kind 2"):
+        frames.read_copy(frames.parse(frames.copy(1, frames.ping(1)))[1])
+
+
 def test_the_largest_frame_fits_and_one_byte_more_is_refused() -> None:
     body = bytes(frames.MAX_FRAME - 1)
     assert read_all(frames.frame(Kind.BLOCK, body) * 3, [1, 70_000]) == [(Kind.BLOCK, body)] * 3
@@ -76,6 +88,7 @@ def test_no_input_raises_anything_but_a_protocol_error(data: bytes) -> None:
         frames.read_open,
         frames.read_data,
         frames.read_hello,
+        frames.read_copy,
         lambda body: frames.read_numbers(body, 2),
         lambda body: read_all(body, []),
     )
