@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-from pathlib import Path
 
 from vmhost import calls
-from vmhost.abilities import Abilities, memory_left
+from vmhost.abilities import Abilities
 from vmhost.domain import domain_xml
 from vmhost.errors import VmError
 from vmhost.link import CHANGE_S
 from vmhost.machines import Known, Machines, Tree
 from vmhost.recipe import Recipe
+from vmhost.room import equipment_fits, memory_fits
 from vmhost.running import Running
-from vmhost.values import MIB, show_size
-
-MEMORY_RESERVE = 256 * MIB  # of the router, at the moment a machine is made
 
 
 class Creation:
@@ -52,7 +48,8 @@ class Creation:
         ability = await self._abilities.guest(recipe.arch)
         if ability.accelerator is None:
             raise VmError("refused", f"arch: {recipe.arch} guests cannot run here: {ability.why}")
-        _fits(recipe)
+        equipment_fits(recipe)
+        await memory_fits(machines.link, recipe.memory)
         if await machines.link.do(lambda connection: calls.exists(connection, name)):
             raise VmError("refused", f"name: there is a machine {name} already; choose another name")
         disks = await machines.storage.check(recipe)
@@ -68,10 +65,13 @@ class Creation:
                 lambda connection: calls.define(connection, xml, recipe.autostart), CHANGE_S
             )
             defined = True
+            machines.known[name] = Known(int(recipe.stop_within), recipe.autostart, int(recipe.memory))
             await machines.link.do(lambda connection: calls.start(connection, name), CHANGE_S)
             machines.storage.complete(name)
         except (VmError, OSError, asyncio.CancelledError) as error:
             if defined:
+                machines.known.pop(name, None)
+                self._running.let_go(name)
                 await self._undo(name)
             if not isinstance(error, asyncio.CancelledError):
                 machines.storage.remove(name)
@@ -80,7 +80,6 @@ class Creation:
                     "failed", f"{error.filename or machines.storage.of(name)}: {error.strerror}"
                 ) from None
             raise
-        machines.known[name] = Known(int(recipe.stop_within), recipe.autostart)
         self._running.wanted(name)
         how = "" if ability.accelerator == "kvm" else f", emulated and so slow: {ability.why}"
         machines.tell("vm.created", "info", f"{name} has been made and started{how}", {"vm": name})
@@ -91,22 +90,3 @@ class Creation:
             await self._machines.link.do(lambda connection: calls.force_off(connection, name), CHANGE_S)
         with contextlib.suppress(VmError):
             await self._machines.link.do(lambda connection: calls.undefine(connection, name), CHANGE_S)
-
-
-def _fits(recipe: Recipe) -> None:
-    """VmError if the box is too small for it, or has no such bridge."""
-    cpus, left = os.cpu_count() or 1, memory_left() - MEMORY_RESERVE
-    if recipe.vcpus > cpus:
-        raise VmError("refused", f"vcpus: this box has {cpus}; use at most so many")
-    if recipe.memory > left:
-        raise VmError(
-            "refused",
-            f"memory: this box has {show_size(max(0, left))} to spare; use less, or stop another machine",
-        )
-    for at, network in enumerate(recipe.networks):
-        if not Path("/sys/class/net", network.bridge, "bridge").is_dir():
-            raise VmError(
-                "refused",
-                f"networks[{at}].bridge: there is no bridge {network.bridge}; "
-                "`ip link show type bridge` lists those there are",
-            )

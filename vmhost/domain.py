@@ -51,9 +51,22 @@ def domain_xml(recipe: Recipe, accelerator: Accelerator, directory: Path) -> str
 def _devices(devices: ElementTree.Element, recipe: Recipe, directory: Path) -> None:
     for at, disk in enumerate(recipe.disks):
         made = _put(devices, "disk", type="file", device="disk")
-        _put(made, "driver", name="qemu", type="qcow2", discard="unmap")
+        # A full disk pauses the guest, which sees no error.
+        _put(
+            made,
+            "driver",
+            name="qemu",
+            type="qcow2",
+            discard="unmap",
+            error_policy="stop",
+            rerror_policy="report",
+        )
         _put(made, "source", file=str(disk_file(directory, disk.name)))
         _put(made, "target", dev=f"vd{'abcdefgh'[at]}", bus="virtio")
+        limit = _put(made, "iotune")
+        _put(limit, "total_bytes_sec", str(int(recipe.disk_rate)))
+        _put(limit, "total_iops_sec", str(recipe.disk_operations))
+        _put(limit, "group_name", "disks")  # one limit for all of them
     for network in recipe.networks:
         card = _put(devices, "interface", type="bridge")
         if network.mac is not None:

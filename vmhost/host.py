@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vmhost.abilities import Abilities
 from vmhost.creation import Creation
+from vmhost.guarantees import Guarantees
 from vmhost.lifecycle import Lifecycle
 from vmhost.link import Link
 from vmhost.looking import Looking
@@ -24,11 +25,12 @@ class Host:
 
     def __init__(self, uri: str, directory: Path, tell: Tell) -> None:
         self.machines = Machines(Link(uri), Storage(directory), tell)
-        self.running = Running(self.machines)
+        guarantees = Guarantees()
+        self.running = Running(self.machines, guarantees)
         abilities = Abilities()
         self.creation = Creation(self.machines, self.running, abilities)
         self.lifecycle = Lifecycle(self.machines, self.running)
-        self.looking = Looking(self.machines, abilities)
+        self.looking = Looking(self.machines, abilities, guarantees)
 
     async def run(self) -> None:
         """Keep machines running, until cancelled."""

@@ -9,6 +9,7 @@ from vmhost import calls
 from vmhost.errors import VmError
 from vmhost.link import CHANGE_S
 from vmhost.machines import Machines, Tree
+from vmhost.room import memory_fits
 from vmhost.running import Running
 from vmhost.values import is_name
 
@@ -25,7 +26,9 @@ class Lifecycle:
 
     async def start(self, name: str) -> Tree:
         """Start a machine that is off."""
-        self._machines.must_know(name)
+        memory = self._machines.must_know(name).memory
+        if await self._machines.state(name) == "off":
+            await memory_fits(self._machines.link, memory)
         await self._machines.link.do(lambda connection: calls.start(connection, name), CHANGE_S)
         return {"name": name, "state": "running"}
 

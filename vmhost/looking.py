@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from dataclasses import asdict
 
 from vmhost import calls
 from vmhost.abilities import EMULATORS, Abilities, disk_left, memory_left
 from vmhost.errors import VmError
+from vmhost.guarantees import Guarantees
 from vmhost.machines import Machines, Tree
+from vmhost.room import memory_to_spare
 
 
 class Looking:
     """At all `machines`, and at what this host can do."""
 
-    def __init__(self, machines: Machines, abilities: Abilities) -> None:
+    def __init__(self, machines: Machines, abilities: Abilities, guarantees: Guarantees) -> None:
         self._machines = machines
         self._abilities = abilities
+        self._guarantees = guarantees
 
     async def host(self) -> Tree:
         """What this host can do, and why not more."""
@@ -25,16 +29,19 @@ class Looking:
         for arch in EMULATORS:
             ability = await self._abilities.guest(arch)
             guests[arch] = {"accelerator": ability.accelerator, "why": ability.why}
-        link, directory, version = self._machines.link, self._machines.storage.directory, ""
+        link, directory = self._machines.link, self._machines.storage.directory
+        version, memory = "", memory_left()
         with contextlib.suppress(VmError):
             version = await link.do(calls.version)
+            memory = await memory_to_spare(link)
         return {
             "libvirt": {"up": not link.trouble, "version": version, "why": link.trouble},
             "guests": guests,
             "cpus": os.cpu_count(),
-            "memory_left": memory_left(),
+            "memory_left": memory,
             "directory": str(directory),
             "disk_left": disk_left(directory),
+            "guarantees": {name: asdict(held) for name, held in sorted(self._guarantees.held.items())},
         }
 
     async def machines(self) -> list[Tree]:

@@ -19,10 +19,17 @@ Tree = dict[str, Any]
 
 @dataclass(frozen=True)
 class Known:
-    """What of a machine's recipe matters while it is there. stop_within: seconds."""
+    """What of a machine's recipe matters while it is there. stop_within: seconds, memory: bytes."""
 
     stop_within: float
     autostart: bool
+    memory: int
+
+
+def known(found: calls.Found) -> Known:
+    """From what libvirt keeps of it."""
+    recipe = found.recipe
+    return Known(recipe.get("stop_within", 90), found.autostart, recipe.get("memory", 0))
 
 
 class Machines:

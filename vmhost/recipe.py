@@ -22,6 +22,8 @@ LEAST_DISK, MOST_DISK = MIB, 8 * 1024 * GIB
 MOST_CPUS = 64
 MOST_DISKS, MOST_NETWORKS = 8, 8
 LONGEST_STOP_S = 1800
+LEAST_RATE = MIB
+LEAST_OPERATIONS, MOST_OPERATIONS = 50, 1_000_000
 _LARGEST = 2**18  # bytes of a file
 
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
@@ -72,6 +74,12 @@ class Recipe(_Part, frozen=True):
     stop_within: Annotated[
         Seconds, _says("How long an orderly stop may take before it is said to have failed.")
     ] = Seconds(90)
+    disk_rate: Annotated[
+        Size, _says('Bytes a second that all its disks together may read and write, like "100MiB".')
+    ] = Size(100 * MIB)
+    disk_operations: Annotated[
+        int, _says("Reads and writes a second that all its disks together may do.")
+    ] = 2000
     networks: Annotated[tuple[Network, ...], _says("Its network cards, one [[networks]] each.")] = ()
 
 
@@ -124,6 +132,10 @@ def _problems(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
         yield "vcpus", f"{recipe.vcpus} is out of range", f"use 1 to {MOST_CPUS}"
     if not 1 <= recipe.stop_within <= LONGEST_STOP_S:
         yield "stop_within", "is out of range", f'use "1s" to "{LONGEST_STOP_S}s"'
+    if not LEAST_RATE <= recipe.disk_rate <= MOST_DISK:
+        yield "disk_rate", "is out of range", f"use {show_size(LEAST_RATE)} or more"
+    if not LEAST_OPERATIONS <= recipe.disk_operations <= MOST_OPERATIONS:
+        yield "disk_operations", "is out of range", f"use {LEAST_OPERATIONS} to {MOST_OPERATIONS}"
     if not 1 <= len(recipe.disks) <= MOST_DISKS:
         yield "disks", f"there are {len(recipe.disks)}", f"write 1 to {MOST_DISKS} [[disks]]"
     if len(recipe.networks) > MOST_NETWORKS:

@@ -9,16 +9,18 @@ from collections.abc import Iterator
 
 from vmhost import calls
 from vmhost.errors import VmError
+from vmhost.guarantees import Guarantees
 from vmhost.keeper import Keeper
 from vmhost.link import CHANGE_S
-from vmhost.machines import Known, Machines
+from vmhost.machines import Machines, known
 
 
 class Running:
     """Of all `machines`."""
 
-    def __init__(self, machines: Machines) -> None:
+    def __init__(self, machines: Machines, guarantees: Guarantees) -> None:
         self._machines = machines
+        self._guarantees = guarantees
         self._keeper = Keeper()
         self._stirred = asyncio.Event()  # something for the keeper
         self._returned = asyncio.Event()  # libvirtd, whose machines have not been looked through
@@ -77,11 +79,12 @@ class Running:
                 self._keeper.let_go(name)
             before, machines.known = (
                 machines.known,
-                {one.name: Known(one.recipe.get("stop_within", 90), one.autostart) for one in found},
+                {one.name: known(one) for one in found},
             )
             for one in found:
                 if one.state != "off":
                     self.wanted(one.name)
+                    self._guard(one.name)
                 elif self._keeper.wants(one.name) or (
                     one.autostart and one.name not in before and not one.told_to_end
                 ):
@@ -108,12 +111,16 @@ class Running:
             return
         if event == calls.STARTED:
             self.wanted(name)
+            self._guard(name)
             self._machines.tell("vm.started", "info", f"{name} runs", {"vm": name})
         if event != calls.STOPPED:
             return
+        self._guarantees.let_go(name)
         for ended in self._stopping.pop(name, set()):
             if not ended.done():
                 ended.set_result(None)
+        if name in self._machines.making:
+            return  # who makes it says what became of it
         if detail in (calls.ENDED_CRASHED, calls.ENDED_FAILED):
             self._crashed(name, "has ended without having been told to")
             return
@@ -121,6 +128,12 @@ class Running:
         how = {calls.ENDED_ORDERLY: "has shut down", calls.ENDED_BY_FORCE: "has been forced off"}
         text = f"{name} {how.get(detail, 'has been stopped')}"
         self._machines.tell("vm.stopped", "info", text, {"vm": name})
+
+    def _guard(self, name: str) -> None:
+        held = self._guarantees.put_on(name)
+        if held.missing:
+            text = f"{name} runs without a guarantee for the router: {'; '.join(held.missing)}"
+            self._machines.tell("vm.unguarded", "warning", text, {"vm": name})
 
     def _crashed(self, name: str, what: str) -> None:
         wait = self._keeper.ended(name, time.monotonic())

@@ -19,11 +19,11 @@ def releases() -> tuple[Path, Path]:
         old, new = (samples.fetch(release, CACHE, progress) for release in samples.NUMPY)
     except LabError as error:
         progress(f"{error}; this machine's own libraries stand in")
-        return _substitute(CACHE)
+        return substitute(CACHE)
     return old, new
 
 
-def _substitute(directory: Path) -> tuple[Path, Path]:
+def substitute(directory: Path) -> tuple[Path, Path]:
     """Libraries of this machine one after another, and the same with an edit every 64 KiB or so."""
     old, new = directory / "libraries-1.bin", directory / "libraries-2.bin"
     if not (old.exists() and new.exists()):

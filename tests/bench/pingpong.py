@@ -5,6 +5,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 from appliance.lab import echoing
 from tests.bench import content
@@ -18,7 +19,7 @@ TIMEOUT = 10.0
 
 def measure(quick: bool) -> Iterator[Row]:
     rounds, turns = (3, 500) if quick else (8, 1500)
-    text = _messages()
+    text = messages(content.releases()[0])
     latencies: dict[str, list[list[float]]] = defaultdict(list)
     spent: dict[str, float] = defaultdict(float)
     with all_of_them([]) as contenders:
@@ -26,7 +27,7 @@ def measure(quick: bool) -> Iterator[Row]:
             progress(f"pingpong: round {number + 1} of {rounds}")
             for contender in contenders:
                 cpu = contender.cpu_seconds()
-                latencies[contender.name].append(_play(contender, text, turns))
+                latencies[contender.name].append(play(contender, text, turns))
                 spent[contender.name] += contender.cpu_seconds() - cpu
     for name, share in (("pingpong_p50", 0.5), ("pingpong_p99", 0.99)):
         for peer in (contender.name for contender in contenders[1:]):
@@ -44,14 +45,15 @@ def measure(quick: bool) -> Iterator[Row]:
         )
 
 
-def _messages() -> list[bytes]:
+def messages(release: Path) -> list[bytes]:
     """A kilobyte each of real text, all different."""
-    text = content.releases()[0].read_bytes()
+    text = release.read_bytes()
     at = text.index(b"def ")
     return [text[start : start + MESSAGE] for start in range(at, at + 512 * MESSAGE, MESSAGE)]
 
 
-def _play(contender: Contender, messages: list[bytes], turns: int) -> list[float]:
+def play(contender: Contender, messages: list[bytes], turns: int) -> list[float]:
+    """Seconds of each round trip, after a warm-up."""
     buffer = memoryview(bytearray(MESSAGE))
     seconds = []
     with contender.lab.client.socket() as connection:

@@ -185,12 +185,15 @@ libvirt = "qemu+unix:///system?socket={SOCKET}"
         autostart: bool = False,
         stop_within: str = "60s",
         bridge: str = BRIDGE,
+        vcpus: int = 1,
+        empty: str = "",
     ) -> Path:
-        """A recipe of the tiny guest."""
+        """A recipe of the tiny guest; `empty` is the size of a second disk."""
         file = self.directory / f"{name}.toml"
+        second = f'[[disks]]\nname = "data"\nsize = "{empty}"\n' if empty else ""
         file.write_text(
-            f'name = "{name}"\nmemory = "96MiB"\nstop_within = "{stop_within}"\n'
+            f'name = "{name}"\nmemory = "96MiB"\nvcpus = {vcpus}\nstop_within = "{stop_within}"\n'
             f"autostart = {str(autostart).lower()}\n"
-            f'[[disks]]\nname = "system"\nimage = "{image}"\n[[networks]]\nbridge = "{bridge}"\n'
+            f'[[disks]]\nname = "system"\nimage = "{image}"\n{second}[[networks]]\nbridge = "{bridge}"\n'
         )
         return file

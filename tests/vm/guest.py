@@ -1,7 +1,8 @@
 """A guest that boots in seconds even when it is emulated: Debian's kernel, busybox, a FAT disk with syslinux.
 
 On its serial console it says "guest ready" again and again, with the bytes of its disk. It shuts down when the power
-button is pressed, unless `deaf` is typed first.
+button is pressed, unless `deaf` is typed first. `burn` keeps every processor busy, and writes over the last disk as
+fast as it can.
 """
 
 import subprocess
@@ -33,8 +34,15 @@ chmod +x /etc/acpi/PWRF/00000080
 acpid
 bytes=$(($(cat /sys/block/vda/size) * 512))
 (while :; do echo "guest ready: disk $bytes, cards $(ls /sys/class/net)"; sleep 1; done) &
+last=$(ls -d /dev/vd? | tail -n 1)
 while read -r word; do
-  [ "$word" = deaf ] && rm /etc/acpi/PWRF/00000080 && echo "guest is deaf"
+  case "$word" in
+  deaf) rm /etc/acpi/PWRF/00000080 && echo "guest is deaf" ;;
+  burn)
+    for cpu in $(seq $(nproc)); do (while :; do :; done) & done
+    (while :; do dd if=/dev/zero of=$last bs=1M conv=fsync 2>/dev/null; done) &
+    echo "guest burns" ;;
+  esac
 done
 """
 _SYSLINUX = (

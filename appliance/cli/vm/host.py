@@ -31,3 +31,8 @@ def host(socket_path: Path, as_json: bool) -> None:
     click.echo(f"processors  {answer['cpus']}")
     click.echo(f"memory      {tables.size(answer['memory_left'])} to spare")
     click.echo(f"disk        {tables.size(answer['disk_left'])} to spare in {answer['directory']}")
+    for name, held in answer["guarantees"].items():
+        for what in (held["processor"], held["memory"]):
+            click.echo(f"guarantee   {name}: {what}")
+        for what in held["missing"]:
+            click.echo(f"none        {name}: {what}")

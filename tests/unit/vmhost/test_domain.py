@@ -25,6 +25,10 @@ def test_an_emulated_machine_of_this_architecture() -> None:
     buses = {target.get("bus") for target in root.iterfind("devices/disk/target")}
     models = {model.get("type") for model in root.iterfind("devices/interface/model")}
     assert buses == models == {"virtio"}
+    limits = [
+        (one.findtext("total_bytes_sec"), one.findtext("group_name")) for one in root.iterfind(".//iotune")
+    ]
+    assert limits == [(str(100 * 2**20), "disks")] * 2
     kept = root.find(f"metadata/{{{NAMESPACE}}}recipe")
     assert kept is not None
     assert kept_recipe(ElementTree.tostring(kept, encoding="unicode")) == to_dict(recipe)

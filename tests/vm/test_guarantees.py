@@ -1,0 +1,22 @@
+"""The router's share of the box, as the kernel and QEMU have it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.vm.box import VmBox
+from vmhost.guarantees import KILLED_FIRST
+
+GROUP = Path("/sys/fs/cgroup/cpu/machine")
+
+
+def test_a_machine_yields_to_the_router(box: VmBox, guest: str) -> None:
+    held = json.loads(box.vm("host", "--json"))["guarantees"][guest]
+    assert held["missing"] == []
+    assert f"guarantee   {guest}: {held['processor']}" in box.vm("host")
+    assert Path(f"/proc/{box.emulator(guest)}/oom_score_adj").read_text() == f"{KILLED_FIRST}\n"
+    if not GROUP.exists():
+        pytest.skip("libvirt has no control groups of version 1 here")
+    assert held["processor"] == "cpu.shares 102 of 1024 on the control group cpu/machine"
+    assert (GROUP / "cpu.shares").read_text() == "102\n"

@@ -1,0 +1,122 @@
+"""The router's share of this box: what the QEMU of a machine that has just started is put under.
+
+libvirt's own settings for these refuse to start a machine where the kernel has not got what they need, so they are
+written here once it runs, each where it can be had; what cannot is said. Disks are limited in the domain: QEMU does it
+itself, everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SHARE = 0.1
+"""Of the weight of one ordinary process or group: what all machines together get of the processors that others want."""
+NICE = 10  # the same weight in the kernel's table: 110 of 1024
+KILLED_FIRST = 500  # out of 1000 that the whole memory counts
+_NORMAL = {"cpu.weight": 100, "cpu.shares": 1024}  # control groups of version 2 and 1
+
+
+@dataclass(frozen=True)
+class Held:
+    """processor: by what a machine yields to the router; memory likewise. missing: what could not be had, and why."""
+
+    processor: str
+    memory: str
+    missing: tuple[str, ...]
+
+
+class Guarantees:
+    """Put on machines by the pid files in `pids`. `proc` and `groups` are where the kernel's files are."""
+
+    def __init__(
+        self,
+        pids: Path = Path("/run/libvirt/qemu"),
+        proc: Path = Path("/proc"),
+        groups: Path = Path("/sys/fs/cgroup"),
+    ) -> None:
+        self._pids = pids
+        self._proc = proc
+        self._groups = groups
+        self.held: dict[str, Held] = {}
+        """By the machines that run."""
+
+    def put_on(self, name: str) -> Held:
+        """Put a machine that runs under all that can be had here."""
+        missing = []
+        processor = memory = ""
+        try:
+            pid = int((self._pids / f"{name}.pid").read_text())
+        except (OSError, ValueError) as error:
+            missing.append(f"nothing: the process of {name} is not known ({error})")
+        else:
+            try:
+                processor = self._yield_processor(pid)
+            except OSError as error:
+                missing.append(f"processor: {error}")
+            try:
+                (self._proc / str(pid) / "oom_score_adj").write_text(str(KILLED_FIRST))
+                memory = f"ended before the router when memory runs out (oom_score_adj {KILLED_FIRST})"
+            except OSError as error:
+                missing.append(f"memory: {error}")
+        self.held[name] = Held(processor, memory, tuple(missing))
+        return self.held[name]
+
+    def let_go(self, name: str) -> None:
+        """It runs no more."""
+        self.held.pop(name, None)
+
+    def _yield_processor(self, pid: int) -> str:
+        """Its control group weighs little; if it has none apart from ours, its threads are nice. Returns which."""
+        for file in self._weights(pid):
+            with contextlib.suppress(FileNotFoundError):  # the controller is not switched on for these groups
+                normal = _NORMAL[file.name]
+                weight = round(normal * SHARE)
+                with file.open("r+") as opened:  # open(2) must not make a file where there is no cgroup
+                    opened.write(str(weight))
+                where = file.parent.relative_to(self._groups)
+                return f"{file.name} {weight} of {normal} on the control group {where}"
+        for thread in (self._proc / str(pid) / "task").iterdir():
+            with contextlib.suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), NICE)
+        with contextlib.suppress(FileNotFoundError):
+            # Where the scheduler groups sessions, niceness counts within one only.
+            (self._proc / str(pid) / "autogroup").write_text(str(NICE))
+        return f"nice {NICE}, for want of a control group of its own"
+
+    def _weights(self, pid: int) -> Iterator[Path]:
+        """Files that may hold the weight of its group beside ours."""
+        ours = _memberships((self._proc / "self" / "cgroup").read_text())
+        theirs = _memberships((self._proc / str(pid) / "cgroup").read_text())
+        for controller, file in (("", "cpu.weight"), ("cpu", "cpu.shares")):
+            group = parting(ours.get(controller, ""), theirs.get(controller, ""))
+            if group:
+                yield self._groups / controller / group / file
+
+
+def parting(ours: str, theirs: str) -> str:
+    """The outermost group that holds `theirs` and not `ours`, without the first slash; "" if there is none. Pure.
+
+    That is where the kernel weighs the one against the other: "/machine.slice/a" beside "/system.slice/b" is
+    "machine.slice".
+    """
+    other = ours.strip("/").split("/")
+    path: list[str] = []
+    for at, part in enumerate(theirs.strip("/").split("/")):
+        path.append(part)
+        if at >= len(other) or other[at] != part:
+            return "/".join(path)
+    return ""
+
+
+def _memberships(text: str) -> dict[str, str]:
+    """Group by controller ("" is that of version 2), from /proc/PID/cgroup: "1:cpu,cpuacct:/machine"."""
+    found = {}
+    for line in text.splitlines():
+        _, controllers, group = line.split(":", 2)
+        for controller in controllers.split(","):
+            found[controller] = group
+    return found
