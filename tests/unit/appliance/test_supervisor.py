@@ -95,6 +95,16 @@ class Supervised:
         control = self.event("process.ready", "control").evidence["pid"]
         return control, self.event("process.ready", "data").evidence["pid"]
 
+    def reads(self, *lines: str) -> list[str]:
+        """What the children print until all of `lines` have come."""
+        assert self.process.stdout is not None
+        printed: list[str] = []
+        while not set(lines) <= set(printed):
+            line = self.process.stdout.readline()
+            assert line, f"the supervisor ended after {printed}"
+            printed.append(line.strip())
+        return printed
+
     def end(self) -> tuple[int, list[str]]:
         """Exit status and what the children printed."""
         output, _ = self.process.communicate(timeout=DEADLINE_S)
@@ -141,12 +151,9 @@ def test_control_first_and_data_last_and_the_reverse(supervise: Supervise) -> No
 def test_what_stands_beside_another_begins_and_ends_with_it(supervise: Supervise) -> None:
     supervised = supervise("run", "mute", "drain")
     supervised.event("process.ready", "data-2")  # though the one before it never is
+    supervised.reads("data up")
     supervised.process.terminate()
-    assert supervised.process.stdout is not None
-    printed: list[str] = []
-    while not {"data down", "data-2 draining"} <= set(printed):
-        printed.append(supervised.process.stdout.readline().strip())
-    assert "control down" not in printed
+    assert "control down" not in supervised.reads("data down", "data-2 draining")
     supervised.process.terminate()
     status, last = supervised.end()
     assert (status, last) == (0, ["data-2 down", "control down"])
@@ -154,8 +161,7 @@ def test_what_stands_beside_another_begins_and_ends_with_it(supervise: Supervise
 
 def test_data_waits_for_control(supervise: Supervise) -> None:
     supervised = supervise("mute", "run")
-    assert supervised.process.stdout is not None
-    assert supervised.process.stdout.readline() == "control up\n"
+    supervised.reads("control up")
     supervised.process.send_signal(signal.SIGINT)
     status, printed = supervised.end()
     assert (status, printed) == (0, ["control down"])
@@ -223,10 +229,7 @@ def test_a_second_signal_ends_a_drain(supervise: Supervise) -> None:
     supervised = supervise("run", "drain")
     supervised.both_ready()
     supervised.process.terminate()
-    assert supervised.process.stdout is not None
-    printed: list[str] = []
-    while "data draining" not in printed:
-        printed.append(supervised.process.stdout.readline().strip())
+    supervised.reads("data draining")
     with pytest.raises(subprocess.TimeoutExpired):
         supervised.process.wait(1.3)  # longer than a child may take that does not say that it goes on
     supervised.process.terminate()
@@ -278,8 +281,6 @@ def test_reload_goes_to_control(supervise: Supervise) -> None:
     supervised = supervise("run", "run")
     supervised.both_ready()
     supervised.process.send_signal(signal.SIGHUP)
-    assert supervised.process.stdout is not None
-    lines = [supervised.process.stdout.readline() for _ in range(3)]
-    assert lines == ["control up\n", "data up\n", "control reload\n"]
+    assert supervised.reads("control reload") == ["control up", "data up", "control reload"]
     supervised.process.terminate()
     assert supervised.end()[0] == 0
