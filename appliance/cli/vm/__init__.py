@@ -13,6 +13,7 @@ _COMMANDS: Final = {
     "list": ("appliance.cli.vm.looking", "All machines and their states."),
     "stats": ("appliance.cli.vm.looking", "libvirt's counters of a machine."),
     "create": ("appliance.cli.vm.creation", "Make a machine from a recipe and start it."),
+    "stage": ("appliance.cli.vm.stage", "Prepare at the centre what a branch's machine will need."),
     "unpack": ("appliance.cli.vm.unpack", "Take an OVA apart, into disks and a recipe."),
     "start": ("appliance.cli.vm.lifecycle", "Start a machine that is off."),
     "stop": ("appliance.cli.vm.lifecycle", "Shut the guest down and wait."),

@@ -1,0 +1,1 @@
+"""The branch's directory server: a Samba domain controller in a virtual machine of the box."""
