@@ -222,6 +222,9 @@ class Peer:
     def flow_bulk(self, flow: Flow) -> None:
         self._bulk.offer(flow)
 
+    def flow_block(self, flow: Flow) -> int:
+        return self._bulk.block_size(flow)
+
     def flow_credit(self, flow: Flow, credit: int) -> None:
         self._send(frames.credit(flow.stream, credit), patience=self._patience())
 

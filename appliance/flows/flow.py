@@ -22,7 +22,7 @@ from appliance.flows.buffers import Share
 from appliance.flows.end_host import EndHost, end_host
 from appliance.flows.stream import ReceiveHalf, SendHalf
 from appliance.intercept import close_orderly, reset_on_close
-from appliance.lanes.frames import FIN, MAX_BLOCK, MAX_MESSAGE, Address
+from appliance.lanes.frames import FIN, MAX_MESSAGE, Address
 from appliance.loop import READ, WRITE, Loop
 
 OVERTAKING = 256  # messages that may be ahead of a block; the receiver has to keep them all
@@ -46,6 +46,8 @@ class Carrier(Protocol):
     def flow_message(self, flow: Flow, offset: int, flags: int, data: bytes) -> None: ...
 
     def flow_bulk(self, flow: Flow) -> None: ...
+
+    def flow_block(self, flow: Flow) -> int: ...
 
     def flow_credit(self, flow: Flow, credit: int) -> None: ...
 
@@ -90,6 +92,7 @@ class Flow:
         self.lan_in = self.lan_out = self.wan_in = self.wan_out = 0
         self.queued = False  # waits in the scheduler
         self.cut_at = 0.0  # when its last block was taken
+        self.gain = 1.0  # original bytes of its last block for each on the wire
         self.blocks = 0  # that the peer has not acknowledged
         self._starved = False  # waits for a buffer
         self._overtaking = 0  # messages sent since, which may arrive before them
@@ -105,7 +108,7 @@ class Flow:
         self._connecting = connecting
         self._buffer: bytearray | None = None
         self._filled = 0
-        self._full: deque[bytearray] = deque()
+        self._full: deque[tuple[bytearray, int]] = deque()
         self._read_ended = False
         self._write_ended = False
         self._turn = 0
@@ -150,12 +153,12 @@ class Flow:
     @property
     def pending(self) -> int:
         """Bytes read from the LAN that wait for the encoder."""
-        return len(self._full) * MAX_BLOCK + self._filled
+        return sum(length for _, length in self._full) + self._filled
 
     def take_block(self) -> tuple[bytearray, int, int, bool]:
         """The oldest waiting bytes: buffer, their count, their stream offset, and whether the stream ends behind."""
         if self._full:
-            buffer, length = self._full.popleft(), MAX_BLOCK
+            buffer, length = self._full.popleft()
         else:
             assert self._buffer is not None
             buffer, length = self._buffer, self._filled
@@ -262,8 +265,10 @@ class Flow:
             and not self._message()
         ):
             return
+        size = carrier.flow_block(self)
         for _ in range(READS):
-            room = min(self.sender.room - self.pending, MAX_BLOCK - self._filled)
+            self._close_block(size)
+            room = min(self.sender.room - self.pending, size - self._filled)
             if room <= 0 or len(self._full) >= READY_BLOCKS:
                 break
             if self._buffer is None and not self._take_buffer():
@@ -284,11 +289,9 @@ class Flow:
             self.lan_in += count
             self._turn += count
             self._filled += count
-            if self._filled == MAX_BLOCK:
-                self._full.append(self._buffer)
-                self._buffer, self._filled = None, 0
             if count < room:
                 break
+        self._close_block(size)
         if self._buffer is not None and not self._filled:
             carrier.buffers.give(self._buffer)
             self._buffer = None
@@ -296,6 +299,12 @@ class Flow:
             carrier.flow_bulk(self)
         if not self.closed:
             self._interest()
+
+    def _close_block(self, size: int) -> None:
+        """A block that has its size waits as it is; what is read next begins another."""
+        if self._buffer is not None and self._filled >= size:
+            self._full.append((self._buffer, self._filled))
+            self._buffer, self._filled = None, 0
 
     def _message(self) -> bool:
         """Reads what may be a message, and sends it as one; whether more is waiting, which makes it bulk."""
@@ -402,7 +411,6 @@ class Flow:
             not self._read_ended
             and not self._starved
             and len(self._full) < READY_BLOCKS
-            and self._filled < MAX_BLOCK
             and self.sender.room > self.pending
         )
         wanted = (READ if reading else 0) | (WRITE if self._out or self._connecting else 0)
@@ -420,7 +428,7 @@ class Flow:
         if self._registered:
             self.carrier.loop.unregister(self._fd)
         self._sock.close()
-        for buffer in self._full:
+        for buffer, _ in self._full:
             self.carrier.buffers.give(buffer)
         if self._buffer is not None:
             self.carrier.buffers.give(self._buffer)

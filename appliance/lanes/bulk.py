@@ -25,14 +25,15 @@ if TYPE_CHECKING:
     from appliance.flows.flow import Flow
     from appliance.lanes.lane import Lane
 
-HIGH_WATER = 192 * 1024  # bytes in the lane's queue that stop the encoder
+QUEUE_S = 0.05  # of the link's time in the lane's queue stop the encoder; nothing overtakes what is there:
+LEAST_QUEUE = 8 * 1024  # so many bytes of a slow link
+HIGH_WATER = 192 * 1024  # to so many of a fast one
 HELD_WIRE = 32 << 20  # bytes of unacknowledged frames
 HELD_BLOCKS = 256  # unacknowledged blocks, whose original bytes are kept for a NAK
 GATHER_S = 0.002  # a flow that has just given a block gathers this long for a fuller one
 GATHER_BYTES = 128 * 1024
 THREAD_BYTES = 32 * 1024  # literal bytes of the last block that make the next one worth a hand-over
 DENSE_BELOW = 40e6  # bytes per second of the link; above, zstd is slower than the link that it would save
-RECENT_S = 0.5  # how long a lane that was the bottleneck is taken to be it still
 FIRST_DENSE = 4  # blocks, before anything is known of the link
 TRIES = 5  # to send a block that the peer cannot decode
 EARLY_STREAMS = 4096
@@ -117,6 +118,14 @@ class BulkSender:
         heapq.heappush(self._ready, (flow.attained / flow.weight, next(self._order), flow))
         self.pump()
 
+    def block_size(self, flow: Flow) -> int:
+        """Original bytes that the flow's next block may have, so that nobody waits long for it to leave."""
+        lane = self._owner.bulk_lane()
+        queue = HIGH_WATER if lane is None else _queue(lane)
+        if queue == HIGH_WATER:
+            return frames.MAX_BLOCK
+        return min(int(queue * max(flow.gain, 1.0)), frames.MAX_BLOCK)
+
     def forget(self, stream: int) -> None:
         self._windows.pop(stream, None)
 
@@ -136,7 +145,7 @@ class BulkSender:
             lane = self._owner.bulk_lane()
             if (
                 lane is None
-                or lane.backlog >= HIGH_WATER
+                or lane.backlog >= _queue(lane)
                 or self.session.held_bytes >= HELD_WIRE
                 or self._unacknowledged >= HELD_BLOCKS
             ):
@@ -201,12 +210,12 @@ class BulkSender:
         if self._blocks <= FIRST_DENSE:
             return True
         # A link of which nothing is known never held anything up for long.
-        waited = lane.blocked or self._owner.loop.now - lane.blocked_at < RECENT_S
-        return waited and 0 < lane.drain_rate < DENSE_BELOW
+        return lane.bottleneck < DENSE_BELOW
 
     def _send(self, sent: Sent) -> None:
         frame = frames.block(sent.flow.stream, sent.offset, sent.flags, sent.block.wire)
         sent.flow.wan_out += len(frame)
+        sent.flow.gain = sent.length / len(frame)
         self.session.push(frame, sent)
         self._unacknowledged += 1
         lane = self._owner.bulk_lane()
@@ -275,6 +284,11 @@ class BulkSender:
             sent.flow.blocks -= 1
             self._owner.buffers.give(sent.buffer)
             sent.buffer = None
+
+
+def _queue(lane: Lane) -> int:
+    """Bytes that may wait in the lane's own queue."""
+    return int(min(max(QUEUE_S * min(lane.bottleneck, lane.pace), LEAST_QUEUE), HIGH_WATER))
 
 
 class BulkReceiver:

@@ -28,9 +28,12 @@ from appliance.loop import READ, Loop, Timer, mask
 HANDSHAKE_S = 5.0
 RECORD = 16 * 1024  # the most that one TLS record carries
 CHUNK = 4 * RECORD  # given to TLS in one call
-NOTSENT_LOWAT = 64 * 1024
+UNSENT_S = 0.02  # of the link's time may lie in the kernel and not be sent yet,
+LEAST_UNSENT = 8 * 1024  # which is so many bytes
+MOST_UNSENT = 64 * 1024  # to so many
 READING_S = 0.02  # taken from one lane in a round before others have their turn
 MEASURE_S = 0.05
+RECENT_S = 0.5  # how long a link that was the bottleneck is taken to be it still
 QUIET_S = 0.5  # without being blocked, after which TCP's idea of the link may be that of a trickle
 LOW_WATER = 64 * 1024  # a backlog below it asks the sender for more
 
@@ -86,6 +89,8 @@ class Lane:
         self.drain_rate = (
             0.0  # bytes per second that the link took of late while it was the bottleneck; 0: not known
         )
+        self.pace = math.inf  # bytes per second under which it is held
+        self._unsent = MOST_UNSENT
         self.began = loop.now
         self.large_at = -math.inf  # when it last sent more than fits into a small packet
         self.heard = loop.now  # when the peer last said something
@@ -113,7 +118,7 @@ class Lane:
         self._handshake_timer = loop.call_later(HANDSHAKE_S, self._too_slow)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, MOST_UNSENT)
         loop.register(self._fd, mask(not dialler, dialler), self._handshake)
 
     def send(self, frame: bytes, *, patience: float = 0.0) -> None:
@@ -151,8 +156,16 @@ class Lane:
             return
         pace = (rate or _NO_RATE).to_bytes(8, sys.byteorder)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, pace)
+        self.pace = rate or math.inf
+        self._keep_short()
         with contextlib.suppress(PermissionError):  # without the right to it nothing is shaped either
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, priority)
+
+    @property
+    def bottleneck(self) -> float:
+        """Bytes per second that the link takes while it is what everything waits for, or was of late; else infinite."""
+        waited = self.blocked or self._loop.now - self.blocked_at < RECENT_S
+        return self.drain_rate if waited and self.drain_rate else math.inf
 
     @property
     def connected(self) -> bool:
@@ -382,12 +395,21 @@ class Lane:
             if now - began >= MEASURE_S:
                 rate = (self.bytes_out - sent) / (now - began)
                 self.drain_rate = rate if not self.drain_rate else (self.drain_rate + rate) / 2
+                self._keep_short()
                 self._stall = (now, self.bytes_out)
         elif blocked:
             self._stall = (now, self.bytes_out)
             if now - self.blocked_at > QUIET_S:
                 measure_anew(self._socket, self.drain_rate)
         self.blocked_at = now
+
+    def _keep_short(self) -> None:
+        """What lies in the kernel keeps its place in the queue: of a slow link that is less."""
+        wanted = min(max(UNSENT_S * min(self.drain_rate or math.inf, self.pace), LEAST_UNSENT), MOST_UNSENT)
+        unsent = 1 << round(math.log2(wanted))
+        if unsent != self._unsent:
+            self._unsent = unsent
+            self._socket.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, unsent)
 
 
 _TCP_NOTSENT_LOWAT = 25

@@ -15,8 +15,9 @@ import pytest
 from appliance import identity, marking
 from appliance.description import describe
 from appliance.flows import policy, reasons
-from appliance.lanes import frames
+from appliance.lanes import bulk, frames
 from appliance.lanes.frames import Hello, Kind, Open, ProtocolError, Site
+from appliance.lanes.lane import Lane
 from appliance.lanes.link import Role
 
 
@@ -134,6 +135,34 @@ def test_a_repeat_crosses_as_references(boxes: Any, listener: socket.socket) -> 
         sent.append(describe(boxes.peers["dc"])["wan_out"] - before)
     assert sent[0] > len(data)
     assert sent[1] < len(data) / 100
+
+
+def test_a_slow_link_gets_short_blocks(
+    boxes: Any, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing overtakes a block that has been made: it may hold up the link for so long, and no longer."""
+    boxes.up()
+    ends = Ends(boxes, listener)
+    server = ends.accept()
+    lane = boxes.peers["dc"].attachment.lanes[Role.BULK]
+    lane.pace = 1_000_000
+    sizes: list[int] = []
+
+    def tap(source: Lane, sent: bool, kind: int, body: bytes) -> None:
+        if source is lane and sent and kind == Kind.BLOCK:
+            sizes.append(len(body))
+
+    monkeypatch.setattr(Lane, "tap", tap)
+    data = noise(600_000)
+    assert ends.move(server, ends.client, data, end=False) == data
+    short = bulk.QUEUE_S * lane.pace
+    assert max(sizes) < short + 200
+    assert len(sizes) >= len(data) // short
+    sizes.clear()
+    data = bytes(3_000_000)
+    assert ends.move(server, ends.client, data, end=False) == data
+    assert len(sizes) < len(data) // short, "what compresses well fits into longer ones"
+    ends.close()
 
 
 def test_a_reset_of_one_end_reaches_the_other(boxes: Any, listener: socket.socket) -> None:
