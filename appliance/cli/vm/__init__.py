@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "kill": ("appliance.cli.vm.lifecycle", "End a machine as pulling its plug would."),
     "delete": ("appliance.cli.vm.lifecycle", "Forget a machine that is off."),
     "console": ("appliance.cli.vm.console", "The machine's serial console in this terminal."),
+    "build": ("appliance.cli.vm.build", "Make the signed system of the directory, on a build host."),
 }
 
 
