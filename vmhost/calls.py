@@ -72,12 +72,17 @@ def define(connection: Any, xml: str, autostart: bool) -> None:
 
 
 def start(connection: Any, name: str) -> None:
-    """Start a machine; nothing if it runs."""
+    """Start a machine; nothing if it runs.
+
+    A directory boots, whatever was saved of it: from an old memory it would go on with what others have changed since.
+    """
     import libvirt
 
     domain = connection.lookupByName(name)
+    kept = kept_recipe(domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE))
+    fresh = libvirt.VIR_DOMAIN_START_FORCE_BOOT if kept.get("kind") == "directory" else 0
     try:
-        domain.create()
+        domain.createWithFlags(fresh)
     except libvirt.libvirtError:
         if not domain.isActive():
             raise
@@ -105,6 +110,13 @@ def _unless_off(domain: Any, act: Callable[[], object]) -> bool:
             raise
         return False
     return True
+
+
+def definition(connection: Any, name: str) -> str:
+    """What libvirt starts a machine from."""
+    import libvirt
+
+    return str(connection.lookupByName(name).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
 
 
 def undefine(connection: Any, name: str) -> None:

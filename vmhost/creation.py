@@ -25,10 +25,11 @@ class Creation:
         self._abilities = abilities
         self._under_way: dict[str, tuple[Recipe, asyncio.Task[Tree]]] = {}
 
-    async def create(self, recipe: Recipe) -> Tree:
+    async def create(self, recipe: Recipe, uuid: str = "") -> Tree:
         """Make a machine and start it. Whatever goes wrong, nothing of it is left.
 
-        What the end of this process cuts off is gone on with when the same is asked for again.
+        What the end of this process cuts off is gone on with when the same is asked for again. `uuid` is that of a
+        machine that is restored.
         """
         name, making = str(recipe.name), self._machines.making
         if name in self._under_way and self._under_way[name][0] == recipe:
@@ -37,13 +38,13 @@ class Creation:
             raise VmError("refused", f"{name} is being made already")
         making[name] = 0.0
         try:
-            task = asyncio.create_task(self._create(name, recipe))
+            task = asyncio.create_task(self._create(name, recipe, uuid))
             self._under_way[name] = (recipe, task)
             return await task
         finally:
             del making[name], self._under_way[name]
 
-    async def _create(self, name: str, recipe: Recipe) -> Tree:
+    async def _create(self, name: str, recipe: Recipe, uuid: str) -> Tree:
         machines = self._machines
         ability = await self._abilities.guest(recipe.arch)
         if ability.accelerator is None:
@@ -60,7 +61,7 @@ class Creation:
         defined = False
         try:
             directory = await machines.storage.make(recipe, disks, progress)
-            xml = domain_xml(recipe, ability.accelerator, directory)
+            xml = domain_xml(recipe, ability.accelerator, directory, uuid)
             await machines.link.do(
                 lambda connection: calls.define(connection, xml, recipe.autostart), CHANGE_S
             )

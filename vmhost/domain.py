@@ -12,7 +12,7 @@ from vmhost.recipe import Recipe, to_dict
 Accelerator = Literal["kvm", "tcg"]
 
 NAMESPACE = "urn:branchline:vm"
-_TYPES = {"kvm": "kvm", "tcg": "qemu"}
+TYPES = {"kvm": "kvm", "tcg": "qemu"}
 _MACHINES = {"x86-64": ("x86_64", "q35"), "arm64": ("aarch64", "virt")}
 
 ElementTree.register_namespace("branchline", NAMESPACE)
@@ -23,12 +23,20 @@ def disk_file(directory: Path, disk: str) -> Path:
     return directory / f"{disk}.qcow2"
 
 
-def domain_xml(recipe: Recipe, accelerator: Accelerator, directory: Path) -> str:
-    """The domain: virtio throughout, a serial console, a channel for the guest agent. Disks are in `directory`."""
-    root = ElementTree.Element("domain", type=_TYPES[accelerator])
+def domain_xml(recipe: Recipe, accelerator: Accelerator, directory: Path, uuid: str = "") -> str:
+    """The domain: virtio throughout, a serial console, a channel for the guest agent. Disks are in `directory`.
+
+    `uuid` is that of a machine that is restored; a new one is made if left out.
+    """
+    root = ElementTree.Element("domain", type=TYPES[accelerator])
     _put(root, "name", recipe.name)
+    if uuid:
+        _put(root, "uuid", uuid)
     kept = _put(_put(root, "metadata"), f"{{{NAMESPACE}}}recipe")
     kept.text = json.dumps(to_dict(recipe))
+    if recipe.arch == "x86-64":
+        # libvirt makes a new one for each definition: a restored guest hears that it is not what it was.
+        _put(root, "genid")
     _put(root, "memory", str(int(recipe.memory)), unit="b")
     _put(root, "vcpu", str(recipe.vcpus))
     arch, machine = _MACHINES[recipe.arch]

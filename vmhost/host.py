@@ -7,9 +7,11 @@ subject is such a file, an attribute here, a file of its methods in `appliance/c
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from vmhost.abilities import Abilities
+from vmhost.backup.backups import Backups
 from vmhost.creation import Creation
 from vmhost.guarantees import Guarantees
 from vmhost.lifecycle import Lifecycle
@@ -30,8 +32,9 @@ class Host:
         abilities = Abilities()
         self.creation = Creation(self.machines, self.running, abilities)
         self.lifecycle = Lifecycle(self.machines, self.running)
+        self.backups = Backups(self.machines, self.running, self.creation, abilities)
         self.looking = Looking(self.machines, abilities, guarantees)
 
     async def run(self) -> None:
         """Keep machines running, until cancelled."""
-        await self.running.run()
+        await asyncio.gather(self.running.run(), self.backups.run())

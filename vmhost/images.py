@@ -158,6 +158,21 @@ async def _convert(source: str, target: str, progress: Callable[[float], None]) 
         raise VmError("failed", f"a disk cannot be copied: {wrong}")
 
 
+async def overlay(path: Path, below: Path) -> None:
+    """Make a disk that is `below`, a qcow2, until it is written to."""
+    status, _, wrong = await _output(
+        *("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(below), "--", str(path))
+    )
+    if status != 0:
+        raise VmError("failed", f"{path} cannot be made: {wrong}")
+
+
+async def damage(path: Path) -> str:
+    """What qemu-img finds wrong with a qcow2; empty if nothing, but space that is lost."""
+    status, said, wrong = await _output("qemu-img", "check", "-q", "-f", "qcow2", "--", str(path))
+    return "" if status in (0, 3) else wrong or said.decode(errors="replace").strip() or "unreadable"
+
+
 async def is_sound(path: Path) -> bool:
     """Whether a qcow2 whose writer was killed can be gone on with."""
     return (await _output("qemu-img", "check", "-q", "-r", "leaks", "-f", "qcow2", "--", str(path)))[0] == 0

@@ -28,6 +28,8 @@ class Lifecycle:
         """Start a machine that is off."""
         memory = self._machines.must_know(name).memory
         if await self._machines.state(name) == "off":
+            if name in self._machines.backing_up:
+                raise VmError("refused", f"{name} is being backed up; start it when that is done")
             await memory_fits(self._machines.link, memory)
         await self._machines.link.do(lambda connection: calls.start(connection, name), CHANGE_S)
         return {"name": name, "state": "running"}
@@ -81,6 +83,8 @@ class Lifecycle:
         machines.must_know(name)
         if await machines.state(name) != "off":
             raise VmError("refused", f"{name} runs; `branchline vm stop {name}` first")
+        if name in machines.backing_up:
+            raise VmError("refused", f"{name} is being backed up; delete it when that is done")
         self._running.let_go(name)
         await machines.link.do(lambda connection: calls.undefine(connection, name), CHANGE_S)
         del machines.known[name]

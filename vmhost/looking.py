@@ -55,6 +55,7 @@ class Looking:
                 "memory": one.recipe.get("memory"),
                 "vcpus": one.recipe.get("vcpus"),
                 "arch": one.recipe.get("arch"),
+                "backing_up": self._machines.backing_up.get(one.name),
             }
             for one in await self._machines.link.do(calls.survey)
             if one.name not in making

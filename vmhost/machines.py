@@ -43,6 +43,8 @@ class Machines:
         """Our machines, as of the last look at libvirtd."""
         self.making: dict[str, float] = {}
         """Those that are being made, and the fraction that is done."""
+        self.backing_up: dict[str, float] = {}
+        """Those that a backup is taken of, and the fraction that is done."""
 
     def must_know(self, name: str) -> Known:
         """One of our machines; VmError if it is none, or libvirtd is not there."""

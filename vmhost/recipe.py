@@ -16,6 +16,8 @@ from vmhost.errors import RecipeError
 from vmhost.values import GIB, MIB, Bridge, Mac, Name, Seconds, Size, show_size
 
 Arch = Literal["x86-64", "arm64"]
+Kind = Literal["plain", "directory", "windows"]
+Role = Literal["rodc", "dc", "new"]
 
 LEAST_MEMORY, MOST_MEMORY = 64 * MIB, 1024 * GIB
 LEAST_DISK, MOST_DISK = MIB, 8 * 1024 * GIB
@@ -24,8 +26,10 @@ MOST_DISKS, MOST_NETWORKS = 8, 8
 LONGEST_STOP_S = 1800
 LEAST_RATE = MIB
 LEAST_OPERATIONS, MOST_OPERATIONS = 50, 1_000_000
+LEAST_EVERY_S, MOST_KEPT = 600, 1000
 _LARGEST = 2**18  # bytes of a file
 
+_PLACE = re.compile(r"|/.*")
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 _MISSING = re.compile(r"Object missing required field `(.*)`")
@@ -60,6 +64,17 @@ class Network(_Part, frozen=True):
     mac: Annotated[Mac | None, _says("Its hardware address; one is made if left out.")] = None
 
 
+class Backup(_Part, frozen=True):
+    """When a machine is backed up, and where to."""
+
+    every: Annotated[Seconds, _says('How long after one backup the next is taken, like "24h".')]
+    keep: Annotated[int, _says("How many are kept; the last one that is good is, whatever its age.")] = 7
+    to: Annotated[
+        str,
+        _says("Directory of the backups; empty: `vm-backups` in the state directory."),
+    ] = ""
+
+
 class Recipe(_Part, frozen=True):
     """A virtual machine."""
 
@@ -81,9 +96,20 @@ class Recipe(_Part, frozen=True):
         int, _says("Reads and writes a second that all its disks together may do.")
     ] = 2000
     networks: Annotated[tuple[Network, ...], _says("Its network cards, one [[networks]] each.")] = ()
+    kind: Annotated[
+        Kind,
+        _says("What the guest is. It decides how a backup is restored: a directory's disk never comes back."),
+    ] = "plain"
+    role: Annotated[
+        Role | None,
+        _says(
+            "Of a directory: read-only (`rodc`), one of several (`dc`), or the first of its domain (`new`)."
+        ),
+    ] = None
+    backup: Annotated[Backup | None, _says("When it is backed up by itself; left out: never.")] = None
 
 
-_PARTS: dict[str, type[_Part]] = {"disks": Disk, "networks": Network}
+_PARTS: dict[str, type[_Part]] = {"disks": Disk, "networks": Network, "backup": Backup}
 
 
 def parse(text: str, file: str) -> Recipe:
@@ -124,6 +150,21 @@ def _value(kind: type[Any], value: Any) -> Any:
     return kind.parse(value)  # every type of the schema that msgspec does not know is one of values.py
 
 
+def from_dict(tree: dict[str, Any], file: str) -> Recipe:
+    """The verified recipe of what `to_dict` made; RecipeError naming `file`."""
+    try:
+        recipe = msgspec.convert(tree, Recipe, dec_hook=_kept_value)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise _explained(str(error), file) from None
+    for key, problem, remedy in _problems(recipe):
+        raise RecipeError(file, key, problem, remedy)
+    return recipe
+
+
+def _kept_value(kind: type[Any], value: Any) -> Any:
+    return kind(value) if isinstance(value, int) and issubclass(kind, int) else kind.parse(value)
+
+
 def _problems(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
     """Key, problem and remedy of what each field alone cannot know, and of ranges. Pure."""
     if not LEAST_MEMORY <= recipe.memory <= MOST_MEMORY:
@@ -150,10 +191,32 @@ def _problems(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
             yield f"{where}.size", "is missing", "say how large the empty disk is, or which `image` it has"
         if disk.size is not None and not LEAST_DISK <= disk.size <= MOST_DISK:
             yield f"{where}.size", "is out of range", f"use {show_size(LEAST_DISK)} to {show_size(MOST_DISK)}"
+    if (recipe.kind == "directory") != (recipe.role is not None):
+        yield "role", "goes with a directory", 'write it with kind = "directory", and only then'
+    if recipe.kind == "windows" and recipe.arch != "x86-64":
+        yield "kind", f"QEMU has no generation id for {recipe.arch}", "Windows guests are x86-64"
+    if recipe.backup is not None:
+        yield from _backup_problems(recipe.backup)
     macs = [network.mac for network in recipe.networks]
     for at, mac in enumerate(macs):
         if mac is not None and mac in macs[:at]:
             yield f"networks[{at}].mac", f'"{mac}" is there twice', "give each card its own, or leave it out"
+
+
+def _backup_problems(backup: Backup) -> Iterator[tuple[str, str, str]]:
+    if backup.every < LEAST_EVERY_S:
+        yield "backup.every", "is too often", 'use "10min" or more'
+    if not 1 <= backup.keep <= MOST_KEPT:
+        yield "backup.keep", f"{backup.keep} is out of range", f"use 1 to {MOST_KEPT}"
+    if problem := place_problem(backup.to):
+        yield "backup.to", *problem
+
+
+def place_problem(to: str) -> tuple[str, str] | None:
+    """Problem and remedy of a place for backups; None if it can be one. "" is the box's own."""
+    if _PLACE.fullmatch(to) and to.isprintable():
+        return None
+    return f"{to!r} is no place for backups", "write an absolute path"
 
 
 def _explained(message: str, file: str) -> RecipeError:

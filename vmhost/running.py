@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from vmhost import calls
 from vmhost.errors import VmError
@@ -25,6 +25,8 @@ class Running:
         self._stirred = asyncio.Event()  # something for the keeper
         self._returned = asyncio.Event()  # libvirtd, whose machines have not been looked through
         self._stopping: dict[str, set[asyncio.Future[None]]] = {}
+        self.on_stock: Callable[[], None] = lambda: None
+        """Called when it is known again which machines there are, after libvirtd or this process has come back."""
 
     async def run(self) -> None:
         """Keep machines running, until cancelled."""
@@ -90,6 +92,7 @@ class Running:
                 ):
                     self._keeper.want(one.name)
                     self._crashed(one.name, "is not running")
+            self.on_stock()
 
     async def _sweep(self, defined: set[str]) -> None:
         machines = self._machines

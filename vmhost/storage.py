@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,6 +135,18 @@ class Storage:
     def half_made(self) -> list[str]:
         """The names of machines whose disks do not count yet."""
         return sorted(mark.parent.name for mark in self._directory.glob(f"*/{MARK}"))
+
+    def set_aside(self, name: str) -> Path:
+        """Keep the disks of a machine where they are in nobody's way; where that is."""
+        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        aside = self._directory / f"{name}.before-{now}"  # no machine is called so
+        self.of(name).rename(aside)
+        return aside
+
+    def put_back(self, name: str, aside: Path) -> None:
+        """What `set_aside` has kept."""
+        self.remove(name)
+        aside.rename(self.of(name))
 
     def sweep(self, defined: set[str], making: set[str], now: float) -> list[str]:
         """Delete what a crash left of machines that nobody went on to make for a day. Returns their names.

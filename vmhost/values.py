@@ -12,7 +12,7 @@ _BRIDGE = re.compile(r"[A-Za-z0-9_.@-]{1,15}", re.ASCII)
 _MAC = re.compile(r"[0-9a-f][02468ace](?::[0-9a-f]{2}){5}", re.ASCII)
 _AMOUNT = re.compile(r"([0-9]{1,9}) ?([A-Za-z]+)", re.ASCII)
 _SIZES = {"MiB": MIB, "GiB": GIB, "TiB": 2**40}
-_TIMES = {"s": 1, "min": 60}
+_TIMES = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 
 def is_name(text: object) -> bool:
@@ -83,10 +83,10 @@ class Seconds(int):
 
     @classmethod
     def parse(cls, value: object) -> Self:
-        """From "90s" or "5min"."""
+        """From "90s", "5min", "24h" or "7d"."""
         found = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
         if found is None or found[2] not in _TIMES:
-            raise ValueError(f'{value!r} is not a time; write it like "90s" or "5min"')
+            raise ValueError(f'{value!r} is not a time; write it like "90s", "5min" or "24h"')
         return cls(int(found[1]) * _TIMES[found[2]])
 
 

@@ -140,8 +140,8 @@ libvirt = "qemu+unix:///system?socket={SOCKET}"
         """Pid of a machine's QEMU."""
         return int(Path(f"/run/libvirt/qemu/{name}.pid").read_text())
 
-    def stop_child(self, program: str) -> None:
-        """Waits until control runs `program`, which does nothing more from then on."""
+    def stop_child(self, *command: str) -> None:
+        """Waits until control runs a program with such an argument, which does nothing more from then on."""
         found: list[int] = []
 
         def caught() -> bool:
@@ -150,13 +150,13 @@ libvirt = "qemu+unix:///system?socket={SOCKET}"
                 int, Path(f"/proc/{self._control.pid}/task/{self._control.pid}/children").read_text().split()
             ):
                 with contextlib.suppress(OSError):  # it has ended
-                    if Path(f"/proc/{pid}/comm").read_text().strip() == program:
+                    if set(command) <= set(Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:3]):
                         os.kill(pid, signal.SIGSTOP)
                         found.append(pid)
             return bool(found)
 
-        until(caught, f"control runs {program}")
-        until(lambda: Path(f"/proc/{found[0]}/stat").read_text().split()[2] == "T", f"{program} is stopped")
+        until(caught, f"control runs {command}")
+        until(lambda: Path(f"/proc/{found[0]}/stat").read_text().split()[2] == "T", f"{command} is stopped")
 
     def hears(self, name: str, wanted: str, typed: str = "") -> str:
         """Waits until the guest's console has said `wanted`; returns the line. `typed` is typed first."""

@@ -66,7 +66,7 @@ def test_a_copy_that_a_crash_cuts_off_goes_on(box: VmBox, image: Path, tmp_path:
     disk = box.directory / "state" / "vm" / "directory" / "system.qcow2"
     making = box.begin("create", recipe)
     until(lambda: b'"system":1073741824' in _mark(disk), "the first piece is copied")
-    box.stop_child("qemu-img")
+    box.stop_child("qemu-img", "convert")
     assert box.states() == {"directory": "being made"}
     inode = disk.stat().st_ino
     box.kill_control()
@@ -86,7 +86,7 @@ def test_a_machine_that_is_half_made_can_be_dropped(box: VmBox, tmp_path: Path) 
     large = tmp_path / "large.img"
     large.write_bytes(os.urandom(2**24) * 16)
     making = box.begin("create", box.recipe("directory", large))
-    box.stop_child("qemu-img")
+    box.stop_child("qemu-img", "convert")
     box.kill_control()
     assert making.wait() == 1
     box.start_control()

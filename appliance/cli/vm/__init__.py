@@ -20,6 +20,10 @@ _COMMANDS: Final = {
     "restart": ("appliance.cli.vm.lifecycle", "Shut the guest down orderly and start it again."),
     "kill": ("appliance.cli.vm.lifecycle", "End a machine as pulling its plug would."),
     "delete": ("appliance.cli.vm.lifecycle", "Forget a machine that is off."),
+    "backup": ("appliance.cli.vm.backups", "Take a backup of a machine."),
+    "backups": ("appliance.cli.vm.backups", "The backups there are."),
+    "verify": ("appliance.cli.vm.backups", "Check a backup, and boot from it."),
+    "restore": ("appliance.cli.vm.backups", "Make a machine as it was in a backup."),
     "console": ("appliance.cli.vm.console", "The machine's serial console in this terminal."),
     "build": ("appliance.cli.vm.build", "Make the signed system of the directory, on a build host."),
 }

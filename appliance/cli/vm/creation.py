@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
 from pathlib import Path
-from typing import Any
 
 import click
 
 from appliance.cli.asking import Failure, json_option, print_json, socket_option
 from appliance.cli.vm.asking import ask
-
-_LOOK_S = 0.5
+from appliance.cli.vm.progress import ask_with_bar
 
 
 @click.command()
@@ -27,30 +23,11 @@ def create(recipe: Path, socket_path: Path, as_json: bool) -> None:
         raise Failure(f"{recipe}: cannot be read ({error.strerror})", 2) from None
     except UnicodeDecodeError as error:
         raise Failure(f"{recipe}: is not UTF-8 text (byte {error.start}); save it as UTF-8", 2) from None
-    with ThreadPoolExecutor(1) as worker:
-        making = worker.submit(ask, socket_path, "vm_create", recipe=text, file=str(recipe.absolute()))
-        if not as_json:
-            _show_progress(making, socket_path)
-        answer = making.result()
+    request = {"recipe": text, "file": str(recipe.absolute())}
     if as_json:
+        answer = ask(socket_path, "vm_create", **request)
         print_json([answer])
         return
+    answer = ask_with_bar(socket_path, "copying disks", "progress", "vm_create", **request)
     slow = f", emulated: {answer['why']}" if answer["accelerator"] != "kvm" else ""
     click.echo(f"{answer['name']} runs{slow}")
-
-
-def _show_progress(making: Future[Any], socket_path: Path) -> None:
-    """A bar on standard error, if that is a terminal, until it is done."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("copying disks", total=1.0)
-        while True:
-            try:
-                making.exception(_LOOK_S)
-            except NotYet:
-                parts = [one["progress"] for one in ask(socket_path, "vm_list") if "progress" in one]
-                bar.update(task, completed=min(parts, default=0.0))
-                continue
-            return

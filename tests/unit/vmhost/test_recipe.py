@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vmhost.errors import RecipeError
-from vmhost.recipe import Recipe, parse, to_dict
+from vmhost.recipe import Recipe, from_dict, parse, to_dict
 
 GOOD = """
 name = "directory"
@@ -69,6 +69,18 @@ def test_a_good_one() -> None:
         ("52:54:00", "53:54:00", "networks[0].mac", "of one network card"),
         ("[[disks]]", "[[disks]", "", "cannot be understood"),
         ('"images/system.qcow2"', '"a\\u0000b"', "disks[0].image", "zero byte"),
+        ("vcpus = 2", 'kind = "directory"', "role", "goes with a directory"),
+        ("vcpus = 2", 'role = "rodc"', "role", "goes with a directory"),
+        ("vcpus = 2", 'kind = "windows"\narch = "arm64"', "kind", "no generation id"),
+        ("[[networks]]", '[backup]\nevery = "1min"\n[[networks]]', "backup.every", 'use "10min"'),
+        ("[[networks]]", '[backup]\nevery = "1d"\nkeep = 0\n[[networks]]', "backup.keep", "use 1 to"),
+        (
+            "[[networks]]",
+            '[backup]\nevery = "1d"\nto = "a"\n[[networks]]',
+            "backup.to",
+            "no place for backups",
+        ),
+        ("[[networks]]", '[backup]\nevry = "1d"\n[[networks]]', "backup.evry", 'did you mean "every"?'),
     ],
 )
 def test_a_bad_one(before: str, after: str, key: str, said: str) -> None:
@@ -79,6 +91,15 @@ def test_a_bad_one(before: str, after: str, key: str, said: str) -> None:
     assert said in str(caught.value)
     where = f"/etc/branchline/directory.toml: {key}".removesuffix(": ")
     assert str(caught.value).startswith(where)
+
+
+def test_what_is_kept_of_it_is_read_back() -> None:
+    recipe = _parse(GOOD + '[backup]\nevery = "7d"\n')
+    assert from_dict(to_dict(recipe), "manifest") == recipe
+    with pytest.raises(RecipeError, match="manifest: memory: is out of range"):
+        from_dict({**to_dict(recipe), "memory": 1}, "manifest")
+    with pytest.raises(RecipeError, match="manifest: name"):
+        from_dict({**to_dict(recipe), "name": "../x"}, "manifest")
 
 
 def test_without_disks() -> None:

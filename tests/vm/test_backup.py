@@ -1,0 +1,164 @@
+"""Backups of real guests: taken, proved, restored."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.vm.box import VmBox, until
+
+SIGN = ("--boot", "--sign", "guest ready")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(box: VmBox) -> Iterator[None]:
+    yield
+    shutil.rmtree(box.directory / "state" / "vm-backups", ignore_errors=True)
+    for name, state in box.states().items():
+        if state == "running":
+            box.vm("kill", name)
+        box.vm("delete", name, "--disks", "--yes")
+    for left in (box.directory / "state" / "vm").iterdir():
+        assert ".before-" in left.name, left
+        shutil.rmtree(left)
+
+
+def _backups(box: VmBox, *arguments: str | Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in box.vm("backups", *arguments, "--json").splitlines()]
+
+
+def _identity(name: str) -> list[str | None]:
+    """Of a machine, as libvirt keeps it: uuid, the address of its network card, its generation."""
+    root = ElementTree.parse(f"/etc/libvirt/qemu/{name}.xml").getroot()
+    mac = root.find("devices/interface/mac")
+    assert mac is not None
+    return [root.findtext("uuid"), mac.get("address"), root.findtext("genid")]
+
+
+def test_a_machine_that_runs_is_backed_up_proved_and_restored(box: VmBox, guest: str, began: float) -> None:
+    said = box.vm("backup", guest)
+    assert "as after a power cut (" in said
+    (one,) = _backups(box)
+    path = Path(one["path"])
+    assert (one["vm"], one["consistency"], one["proved"]) == (guest, "crash", None)
+    assert sorted(file.name for file in path.iterdir()) == ["manifest.json", "system.qcow2"]
+    before = (path / "system.qcow2").read_bytes()
+    assert "all bytes are what they were" in box.vm("verify", guest)
+    assert "`branchline vm stop directory` first" in box.vm("restore", guest, "latest", fails=True)
+    box.vm("kill", guest)
+    assert 'its console said "guest ready"' in box.vm("verify", guest, "latest", *SIGN)
+    assert _backups(box, guest)[0]["proved"] is True
+    assert (path / "system.qcow2").read_bytes() == before
+    assert box.states() == {guest: "off"}
+
+    identity = _identity(guest)
+    answer = json.loads(box.vm("restore", guest, one["backup"], "--json"))
+    assert "guest ready" in box.hears(guest, "guest ready")
+    assert _identity(guest)[:2] == identity[:2]
+    assert _identity(guest)[2] != identity[2]
+    assert (Path(answer["kept"]) / "system.qcow2").exists()
+    box.vm("restore", guest, str(path), "--as", "other")
+    assert not set(_identity("other")) & set(_identity(guest))
+    assert {"vm.backed_up", "vm.backup_checked", "vm.backup_proved", "vm.restored"} <= set(box.kinds(began))
+
+
+def test_a_backup_that_is_no_good_is_told_and_not_restored(box: VmBox, guest: str, began: float) -> None:
+    box.vm("backup", guest)
+    file = Path(_backups(box)[0]["path"]) / "system.qcow2"
+    with file.open("r+b") as disk:
+        disk.seek(300_000)
+        disk.write(b"not what it was")
+    assert "system.qcow2 has changed since" in box.vm("verify", guest, fails=True)
+    assert _backups(box)[0]["proved"] is False
+    assert "vm.backup_bad" in box.kinds(began)
+    box.vm("kill", guest)
+    assert "is no good: system.qcow2 has changed" in box.vm("restore", guest, "latest", fails=True)
+    assert "there is no backup" in box.vm("restore", guest, "20200101T000000Z", fails=True)
+    assert box.states() == {guest: "off"}
+    box.vm("start", guest)
+
+
+def test_a_machine_that_is_off_stays_off_while_it_is_copied(box: VmBox, image: Path, tmp_path: Path) -> None:
+    large, guest = tmp_path / "large.img", "directory"
+    large.write_bytes(image.read_bytes() + os.urandom(2**24) * 24)
+    box.vm("create", box.recipe(guest, large))
+    box.vm("kill", guest)
+    disk = box.directory / "state" / "vm" / guest / "system.qcow2"
+    taking = box.begin("backup", guest)
+    box.stop_child("qemu-img", "convert")
+    assert "is being backed up" in box.vm("start", guest, fails=True)
+    assert "is being backed up" in box.vm("delete", guest, "--yes", fails=True)
+    locked = subprocess.run(
+        ["qemu-io", "-c", "write 0 1", str(disk)], capture_output=True, text=True, check=False
+    )
+    assert 'Failed to get "write" lock' in locked.stderr
+    box.vm("backup", guest, "--cancel")
+    assert taking.wait() == 1
+    assert _backups(box) == []
+    assert not list((box.directory / "state" / "vm-backups").glob("*/*"))
+    assert "it was off" in box.vm("backup", guest)
+    copied = Path(_backups(box)[0]["path"]) / "system.qcow2"
+    subprocess.run(["qemu-img", "compare", "-q", str(disk), str(copied)], check=True)
+
+
+def test_a_backup_outlives_a_crash_of_the_control_plane(box: VmBox, guest: str, began: float) -> None:
+    journal = box.directory / "state" / "vm" / guest / ".backup"
+    taking = box.begin("backup", guest)
+    until(lambda: b'"begun":true' in _content(journal), "the job has begun")
+    box.kill_control()
+    assert taking.wait() == 1
+    box.start_control()
+    until(lambda: "vm.backed_up" in box.kinds(began), "it is finished")
+    assert not journal.exists()
+    assert "all bytes are what they were" in box.vm("verify", guest)
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def test_backups_are_taken_by_themselves_and_what_is_old_goes(box: VmBox, image: Path, began: float) -> None:
+    recipe = box.recipe("directory", image)
+    recipe.write_text(recipe.read_text() + '[backup]\nevery = "10min"\nkeep = 1\n')
+    box.vm("create", recipe)
+    box.vm("backup", "directory")
+    (first,) = _backups(box)
+    manifest = Path(first["path"]) / "manifest.json"
+    tree = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**tree, "taken": tree["taken"] - 600}))
+    box.kill_control()
+    box.start_control()
+    until(lambda: "vm.backup_deleted" in box.kinds(began), "another is taken, the first is deleted")
+    (second,) = _backups(box)
+    assert second["backup"] > first["backup"]
+
+
+def test_a_disk_that_is_too_full_is_told_before(box: VmBox, guest: str, tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1028M", "tmpfs", str(tmp_path)], check=True)
+    try:
+        assert "free space, or back up elsewhere" in box.vm("backup", guest, "--to", tmp_path, fails=True)
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+    assert "is no place for backups" in box.vm("backup", guest, "--to", "ftp://elsewhere/", fails=True)
+
+
+@pytest.mark.parametrize(("role", "said"), [("rodc", "stage it again"), ("new", "`samba-tool domain backup")])
+def test_the_disk_of_a_directory_never_comes_back(box: VmBox, image: Path, role: str, said: str) -> None:
+    recipe = box.recipe("directory", image)
+    recipe.write_text(f'kind = "directory"\nrole = "{role}"\n{recipe.read_text()}')
+    box.vm("create", recipe)
+    box.vm("backup", "directory")
+    box.vm("kill", "directory")
+    for arguments in ((), ("--as", "other")):
+        assert said in box.vm("restore", "directory", "latest", *arguments, fails=True)
+    assert box.states() == {"directory": "off"}

@@ -1,0 +1,183 @@
+"""The backups of all machines: what people ask about them, and what is taken by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+
+from vmhost import calls
+from vmhost.abilities import Abilities
+from vmhost.backup.manifest import Manifest, is_stamp
+from vmhost.backup.proving import SIGN, Proving
+from vmhost.backup.restoring import Restoring
+from vmhost.backup.retention import Kept, due, surplus
+from vmhost.backup.shelf import Shelf, read
+from vmhost.backup.taking import Taking
+from vmhost.creation import Creation
+from vmhost.errors import VmError
+from vmhost.machines import Machines, Tree
+from vmhost.recipe import from_dict, place_problem
+from vmhost.running import Running
+
+DIRECTORY = "vm-backups"  # beside that of the machines
+LOOK_S = 60.0
+
+
+class Backups:
+    """Of `machines`; `running` says when libvirtd has come back."""
+
+    def __init__(
+        self, machines: Machines, running: Running, creation: Creation, abilities: Abilities
+    ) -> None:
+        self._machines = machines
+        self._taking = Taking(machines)
+        self._proving = Proving(machines, abilities)
+        self._restoring = Restoring(machines, creation, self._proving)
+        self._stirred = asyncio.Event()
+        self._failed: dict[str, float] = {}  # when a backup was tried in vain
+        running.on_stock = self._stirred.set
+
+    async def run(self) -> None:
+        """Go on with what a crash cut off, and take what is due, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_S):
+                        await self._stirred.wait()
+                if self._stirred.is_set():
+                    self._stirred.clear()
+                    await self._taking.go_on()
+                    for place in await self._places(""):
+                        await asyncio.to_thread(_sweep, Shelf(place), set(self._machines.backing_up))
+                with contextlib.suppress(VmError, OSError):  # libvirtd is gone, or a place; both are events
+                    for name, to, keep in await self._due(time.time()):
+                        tasks.create_task(self._take_by_itself(name, to, keep))
+
+    async def take(self, name: str, to: str) -> Tree:
+        """A backup of a machine, in the directory `to`, or where its recipe says if that is empty."""
+        return await self._taking.take(name, await self._place(name, to))
+
+    async def cancel(self, name: str) -> Tree:
+        """Give a backup up that is under way."""
+        return await self._taking.cancel(name)
+
+    async def listed(self, name: str, to: str) -> list[Tree]:
+        """All backups of a machine, or of all if `name` is empty; also those in the directory `to`."""
+        found = []
+        for place in await self._places(to):
+            shelf = Shelf(place)
+            for one in [name] if name else await asyncio.to_thread(shelf.names):
+                found += await asyncio.to_thread(_listed, shelf, one)
+        return found
+
+    async def verify(self, name: str, backup: str, to: str, *, boot: bool, sign: str) -> Tree:
+        """Check the files of a backup, and `boot` a twin from it that says `sign` when it is up."""
+        path = await self._find(name, backup, to)
+        return await self._proving.verify(
+            Shelf(path.parents[1]), path.parent.name, path.name, (sign or SIGN) if boot else None
+        )
+
+    async def restore(self, name: str, backup: str, to: str, new_name: str | None) -> Tree:
+        """Make the machine as it was in a backup; it is called `new_name` if there is one."""
+        path = await self._find(name, backup, to)
+        return await self._restoring.restore(path, await asyncio.to_thread(read, path), new_name)
+
+    async def _find(self, name: str, backup: str, to: str) -> Path:
+        """The directory of a backup, by its stamp, by its path, or "latest"."""
+        if "/" in backup:
+            path = Path(backup)
+            if not is_stamp(path.name) or (await asyncio.to_thread(read, path)).name != name:
+                raise VmError("not_found", f"{path} is no backup of {name}")
+            return path
+        found = [one for one in await self.listed(name, to) if backup in ("latest", one["backup"])]
+        if not found:
+            raise VmError(
+                "not_found", f'there is no backup "{backup}" of "{name}"; `branchline vm backups` lists them'
+            )
+        return Path(max(found, key=lambda one: str(one["backup"]))["path"])
+
+    async def _place(self, name: str, to: str) -> Path:
+        if problem := place_problem(to):
+            raise VmError("refused", f"{problem[0]}; {problem[1]}")
+        if not to:
+            recipes = {one.name: one.recipe for one in await self._machines.link.do(calls.survey)}
+            to = (recipes.get(name, {}).get("backup") or {}).get("to", "")
+        return Path(to) if to else self._own
+
+    async def _places(self, to: str) -> list[Path]:
+        """All directories where there may be backups."""
+        found = [self._own]
+        with contextlib.suppress(VmError):  # they can be looked at while libvirtd is gone
+            for one in await self._machines.link.do(calls.survey):
+                found.append(Path((one.recipe.get("backup") or {}).get("to") or self._own))
+        return list(dict.fromkeys([Path(to), *found] if to else found))
+
+    @property
+    def _own(self) -> Path:
+        return self._machines.storage.directory.with_name(DIRECTORY)
+
+    async def _due(self, now: float) -> list[tuple[str, Path, int]]:
+        """The machines that are to be backed up now, where to, and how many are kept."""
+        found = []
+        for one in await self._machines.link.do(calls.survey):
+            plan = from_dict(one.recipe, one.name).backup
+            if plan is None or one.name in self._machines.backing_up:
+                continue
+            place = Path(plan.to) if plan.to else self._own
+            stamps = await asyncio.to_thread(_taken, Shelf(place), one.name)
+            if due(plan.every, max(stamps, default=None), self._failed.get(one.name)) <= now:
+                found.append((one.name, place, plan.keep))
+        return found
+
+    async def _take_by_itself(self, name: str, to: Path, keep: int) -> None:
+        try:
+            await self._taking.take(name, to)
+        except VmError:  # it is an event
+            self._failed[name] = time.time()
+            return
+        self._failed.pop(name, None)
+        for stamp in await asyncio.to_thread(_let_go, Shelf(to), name, keep):
+            text = f"the backup {stamp} of {name} is deleted: {keep} newer ones are kept"
+            self._machines.tell("vm.backup_deleted", "info", text, {"vm": name, "backup": stamp})
+
+
+def _sweep(shelf: Shelf, under_way: set[str]) -> None:
+    for name in shelf.names():
+        if name not in under_way:
+            shelf.sweep(name)
+
+
+def _listed(shelf: Shelf, name: str) -> list[Tree]:
+    return [_shown(shelf.of(name, stamp), read(shelf.of(name, stamp))) for stamp in shelf.stamps(name)]
+
+
+def _shown(path: Path, manifest: Manifest) -> Tree:
+    last = manifest.proofs[-1] if manifest.proofs else None
+    return {
+        "vm": manifest.name,
+        "backup": path.name,
+        "taken": manifest.taken,
+        "path": str(path),
+        "consistency": manifest.consistency,
+        "size": sum(file.size for file in manifest.files),
+        "proved": None if last is None else last.good,
+        "how": "" if last is None else last.how,
+    }
+
+
+def _taken(shelf: Shelf, name: str) -> list[float]:
+    return [read(shelf.of(name, stamp)).taken for stamp in shelf.stamps(name)]
+
+
+def _let_go(shelf: Shelf, name: str, keep: int) -> list[str]:
+    """Delete the backups that are too many."""
+    kept = []
+    for stamp in shelf.stamps(name):
+        proofs = read(shelf.of(name, stamp)).proofs
+        kept.append(Kept(stamp, proofs[-1].good if proofs else None))
+    old = surplus(kept, keep)
+    for stamp in old:
+        shelf.drop(name, stamp)
+    return old

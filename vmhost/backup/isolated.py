@@ -1,0 +1,65 @@
+"""A machine's twin that cannot meet anybody: no network, other disks, another identity. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree
+
+_DEVICES: Final = {
+    *("emulator", "disk", "controller", "interface", "console", "serial", "channel"),
+    *("rng", "memballoon", "video", "input", "panic"),
+}
+"""What else a machine has (devices and directories of the host, graphics) is not passed on."""
+_Element = ElementTree.Element
+
+
+def isolated(xml: str, name: str, disks: Mapping[str, Path], domain_type: str) -> str:
+    """The definition `xml`, made into that of its twin `name`.
+
+    `disks` are qcow2 files by their names in the guest ("vda"); `domain_type` is libvirt's ("kvm", "qemu"). Network
+    cards are there, with the addresses the guest knows, and their links are down.
+    """
+    root = ElementTree.fromstring(xml)
+    root.set("type", domain_type)
+    for tag in ("uuid", "genid", "metadata", "seclabel"):
+        _remove(root, tag)
+    _found(root, "name").text = name
+    _remove(_found(root, "os"), "nvram")  # a new one is made
+    devices = _found(root, "devices")
+    for device in list(devices):
+        if device.tag not in _DEVICES or (device.tag == "disk" and device.get("device") != "disk"):
+            devices.remove(device)
+        elif device.tag == "interface":
+            _unplug(device)
+        elif device.tag == "disk":
+            _replace(device, disks)
+        elif device.tag in ("channel", "console", "serial"):
+            _remove(device, "source")
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _unplug(card: _Element) -> None:
+    for part in list(card):
+        if part.tag not in ("mac", "model", "address"):
+            card.remove(part)
+    card.set("type", "user")
+    ElementTree.SubElement(card, "link", state="down")
+
+
+def _replace(disk: _Element, disks: Mapping[str, Path]) -> None:
+    for tag in ("backingStore", "mirror"):
+        _remove(disk, tag)
+    _found(disk, "driver").set("type", "qcow2")
+    _found(disk, "source").attrib = {"file": str(disks[_found(disk, "target").get("dev", "")])}
+
+
+def _found(parent: _Element, tag: str) -> _Element:
+    child = parent.find(tag)
+    return ElementTree.SubElement(parent, tag) if child is None else child
+
+
+def _remove(parent: _Element, tag: str) -> None:
+    for child in parent.findall(tag):
+        parent.remove(child)

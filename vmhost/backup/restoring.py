@@ -1,0 +1,131 @@
+"""A machine is made from a backup, by what it is: the disk of a directory never comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from vmhost import calls
+from vmhost.backup.manifest import Manifest
+from vmhost.backup.proving import Proving
+from vmhost.creation import Creation
+from vmhost.errors import VmError
+from vmhost.link import CHANGE_S
+from vmhost.machines import Known, Machines, Tree
+from vmhost.recipe import Recipe, from_dict
+from vmhost.values import Mac, Name, is_name
+
+_WHY = "its old state would undo what the other domain controllers have seen of it since"
+
+
+def objection(recipe: Recipe) -> str:
+    """Why the disk of such a machine does not come back, and what to do; empty if it may. Pure."""
+    if recipe.kind != "directory":
+        return ""
+    again = (
+        f"delete what is left of it (`branchline vm delete {recipe.name} --disks`, at the centre its account), "
+        "stage it again (`branchline vm stage directory --again` at the centre) and make it anew "
+        f"(`branchline vm create directory`)"
+    )
+    if recipe.role == "rodc":
+        return f"{recipe.name} is a read-only directory server: {_WHY}, and all it holds is at the centre; {again}"
+    if recipe.role == "dc":
+        return (
+            f"{recipe.name} is one of several directory servers: {_WHY}, and they hold what it held; {again}"
+        )
+    return (
+        f"{recipe.name} is the directory server of its domain: {_WHY}; make a new one and let it take the domain "
+        "from the archive beside the backup's disks (`samba-tool domain backup restore`)"
+    )
+
+
+@dataclass(frozen=True)
+class _Aside:
+    """A machine that gave way: where its disks are, and what it was if it was one."""
+
+    path: Path
+    xml: str
+    known: Known | None
+
+
+class Restoring:
+    """On the libvirtd of `machines`, by `creation`."""
+
+    def __init__(self, machines: Machines, creation: Creation, proving: Proving) -> None:
+        self._machines = machines
+        self._creation = creation
+        self._proving = proving
+
+    async def restore(self, path: Path, manifest: Manifest, new_name: str | None) -> Tree:
+        """A machine like that of a backup in the directory `path`, called so or as it was.
+
+        One that is there and off gives way: its disks are kept aside. Whatever goes wrong, it is there as before.
+        """
+        recipe = from_dict(manifest.recipe, str(path))
+        if text := objection(recipe):
+            raise VmError("refused", text)
+        if new_name is not None and not is_name(new_name):
+            raise VmError("refused", f"{new_name!r} cannot be the name of a machine")
+        if problem := await self._proving.check(path, manifest):
+            raise VmError("refused", f"{path} is no good: {problem}; restore another backup")
+        recipe = _restored(recipe, path, manifest, new_name)
+        uuid = manifest.uuid if new_name is None else ""
+        aside = await self._set_aside(str(recipe.name))
+        try:
+            made = await self._creation.create(recipe, uuid)
+        except BaseException:
+            if aside is not None:
+                await self._put_back(str(recipe.name), aside)
+            raise
+        kept = str(aside.path) if aside is not None else ""
+        text = f"{recipe.name} is what it was in the backup {path}"
+        if kept:
+            text += f"; the disks that it had are in {kept}"
+        self._machines.tell("vm.restored", "info", text, {"vm": recipe.name, "path": str(path), "kept": kept})
+        return {**made, "kept": kept}
+
+    async def _set_aside(self, name: str) -> _Aside | None:
+        """Where the disks of the machine are now, and its definition; None if there is none."""
+        machines = self._machines
+        there = await machines.link.do(lambda connection: calls.exists(connection, name))
+        if there:
+            machines.must_know(name)
+            if await machines.state(name) != "off" or name in machines.backing_up:
+                raise VmError("refused", f"{name} runs, or is backed up; `branchline vm stop {name}` first")
+        if not there and (machines.storage.is_half_made(name) or not machines.storage.of(name).exists()):
+            return None
+        xml, known = "", None
+        if there:
+            xml = await machines.link.do(lambda connection: calls.definition(connection, name))
+            await machines.link.do(lambda connection: calls.undefine(connection, name), CHANGE_S)
+            known = machines.known.pop(name)
+        return _Aside(await asyncio.to_thread(machines.storage.set_aside, name), xml, known)
+
+    async def _put_back(self, name: str, aside: _Aside) -> None:
+        machines, known = self._machines, aside.known
+        await asyncio.to_thread(machines.storage.put_back, name, aside.path)
+        if known is not None:
+            await machines.link.do(
+                lambda connection: calls.define(connection, aside.xml, known.autostart), CHANGE_S
+            )
+            machines.known[name] = known
+
+
+def _restored(recipe: Recipe, path: Path, manifest: Manifest, new_name: str | None) -> Recipe:
+    """What the machine is made from. A new name means new network addresses: the other may still be there."""
+    files = {Path(disk.file).stem: path / disk.file for disk in manifest.disks.values()}
+    if missing := [disk.name for disk in recipe.disks if disk.name not in files]:
+        raise VmError("refused", f"the disk {missing[0]} is not in the backup; restore another one")
+    macs = manifest.macs if new_name is None else []
+    return msgspec.structs.replace(
+        recipe,
+        name=recipe.name if new_name is None else Name(new_name),
+        disks=tuple(msgspec.structs.replace(disk, image=str(files[disk.name])) for disk in recipe.disks),
+        networks=tuple(
+            msgspec.structs.replace(network, mac=Mac(mac) if mac else None)
+            for network, mac in zip(recipe.networks, [*macs, *([None] * len(recipe.networks))], strict=False)
+        ),
+    )
