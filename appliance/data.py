@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import gc
+import ipaddress
 import os
 import secrets
 import signal
@@ -38,8 +39,19 @@ from appliance.events import Event, Severity
 from appliance.flows import policy, reasons
 from appliance.flows.buffers import Buffers
 from appliance.flows.flow import Flow
+from appliance.flows.one_way import OneWay
 from appliance.gate import Gate
-from appliance.intercept import Accepted, BoxSpec, Interception, NftError, PeerSpec, dial
+from appliance.intercept import (
+    Accepted,
+    BoxSpec,
+    HalfOpen,
+    Interception,
+    NftError,
+    PeerSpec,
+    dial,
+    half_open,
+    let_go,
+)
 from appliance.intercept.stale import StaleTuples
 from appliance.lanes import hint
 from appliance.lanes.frames import VERSION, Address, Site
@@ -99,6 +111,7 @@ class DataPlane:
         self._reception: Reception | None = None
         self._rpc: RpcServer | None = None
         self._feed = Feed(self.loop, self.emit)
+        self._one_way = OneWay(self.loop, self._half_open, self._comes_one_way)
         self._draining = self._stopping = False
 
     # What the peers share (peer.Box).
@@ -184,6 +197,31 @@ class DataPlane:
         text = f"{host} answers past the peer's box; its flows pass through for {seconds:.0f} s"
         self.emit("route.asymmetric", "warning", host, text, {"port": server[1], "seconds": seconds})
 
+    def _half_open(self) -> list[HalfOpen]:
+        """Connections of clients to sites of this process's peers that have not completed."""
+        try:
+            found = half_open()
+        except OSError:
+            return []  # no descriptor is left: whoever accepts says so, and this can wait
+        sites = [peer.sites.extent for peer in self._peers.values()]
+        return [one for one in found if any(ipaddress.ip_address(one.server[0]) in site for site in sites)]
+
+    def _comes_one_way(self, client: str, connections: list[HalfOpen]) -> None:
+        try:
+            seconds = self._interception.avoid_client(client)
+            for one in connections:
+                let_go(one.client, one.server, reasons.ONE_WAY_CLIENT)
+        except (NftError, OSError) as error:
+            self.emit(
+                "intercept.failed", "error", client, f"the kernel did not let a client pass: {error}", {}
+            )
+            return
+        text = (
+            f"of what {client} sends only the first packet comes through this box; its flows pass through for "
+            f"{seconds:.0f} s"
+        )
+        self.emit("route.one_way", "warning", client, text, {"seconds": seconds})
+
     def all_flows(self) -> Iterator[Flow]:
         for peer in self._peers.values():
             yield from peer.flows.values()
@@ -258,6 +296,7 @@ class DataPlane:
         for peer in self._peers.values():
             peer.close("the data plane stops")
         self._caches.stop()
+        self._one_way.close()
         self._desk.close()
         if self._reception is not None:
             self._reception.close()

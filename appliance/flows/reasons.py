@@ -45,6 +45,7 @@ PEER_LIMIT: Final = 20
 PATH_DOWN: Final = 21
 PEER_SILENT: Final = 22
 DRAINING: Final = 23
+ONE_WAY_CLIENT: Final = 24
 
 REASONS: Final[tuple[Reason, ...]] = (
     Reason(
@@ -191,6 +192,13 @@ REASONS: Final[tuple[Reason, ...]] = (
         "draining",
         "this box or the peer's was finishing its open flows before a stop or restart",
         "Nothing to do: flows opened after the restart are optimised.",
+    ),
+    Reason(
+        ONE_WAY_CLIENT,
+        "one_way_client",
+        "of what this client sends only the first packet comes through this box",
+        "Look for a second router that the client uses, or an ICMP redirect to one, and route both directions through "
+        "this box; the client is tried again after 30 seconds to an hour.",
     ),
 )
 

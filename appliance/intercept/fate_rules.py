@@ -145,8 +145,15 @@ _CHAINS: Final = "".join(
             ],
             priority="mangle + 1",
         ),
-        # Whoever is still talking on a flow that no socket of ours holds any more is told so.
-        _chain("orphan", ["meta l4proto tcp reject with tcp reset"]),
+        # Whoever is still talking on a flow that no socket of ours holds any more is told so. A server that resets
+        # what it has had from a client past this box tells the client itself.
+        _chain(
+            "orphan",
+            [
+                "ct direction reply tcp flags & rst == rst accept",
+                "meta l4proto tcp reject with tcp reset",
+            ],
+        ),
         # A SYN that got as far as this passes. What the data plane decided, and why, stays.
         _chain(
             "opened",

@@ -128,9 +128,16 @@ class Interception:
 
     def avoid(self, address: str) -> float:
         """As `refuse`, for all ports of a host whose answers go another way."""
+        return self._leave("asymmetric", address)
+
+    def avoid_client(self, address: str) -> float:
+        """The same for all flows of a client of which not everything comes through this box."""
+        return self._leave("one_way", address)
+
+    def _leave(self, kind: str, address: str) -> float:
         address = str(ipaddress.ip_address(address))
-        seconds = self._failures.failed(address, self._clock())
-        name, key = f"asymmetric{_family(address)}", elements.host(address)
+        seconds = self._failures.failed((kind, address), self._clock())
+        name, key = f"{kind}{_family(address)}", elements.host(address)
         element = Element(key, seconds)
         renewed = [*elements.delete(self._name, name, [key]), *elements.add(self._name, name, [element])]
         try:

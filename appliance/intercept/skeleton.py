@@ -61,7 +61,8 @@ _SETS: Final = "".join(
             for family in (4, 6)
         ),
         *(
-            _set(f"asymmetric{family}", f"ipv{family}_addr", "flags timeout", "size 65536")
+            _set(f"{name}{family}", f"ipv{family}_addr", "flags timeout", "size 65536")
+            for name in ("asymmetric", "one_way")
             for family in (4, 6)
         ),
         *(
@@ -145,6 +146,8 @@ table @TABLE@ {{
     meta l4proto {{ icmp, ipv6-icmp }} {_DELIVER}
 @ELSEWHERE@
     {SYN} iifname != @active goto hung
+    {SYN} ip saddr @one_way4 goto one_way
+    {SYN} ip6 saddr @one_way6 goto one_way
     {_TPROXY4} {_DELIVER}
     {_TPROXY6} {_DELIVER}
     # The listener is closed: open flows live on, new ones pass, orphans are reset by control's table.
@@ -162,6 +165,11 @@ table @TABLE@ {{
 @REPLIES@
     meta l4proto {{ icmp, ipv6-icmp }} {_DELIVER}
     meta l4proto tcp socket transparent 1 {_DELIVER}
+  }}
+
+  chain one_way {{
+    meta l4proto tcp socket transparent 1 {_DELIVER}
+    {pass_for(reasons.ONE_WAY_CLIENT)}
   }}
 
   # A client with a fixed source port came back past its box while we hold its old connection. Marking the flow
@@ -190,6 +198,8 @@ table @TABLE@ {{
     tcp option md5sig exists {pass_for(reasons.TCP_OPTION)}
     tcp option 29 exists {pass_for(reasons.TCP_OPTION)}
     tcp option mptcp exists {pass_for(reasons.TCP_OPTION)}
+    ip saddr @one_way4 {pass_for(reasons.ONE_WAY_CLIENT)}
+    ip6 saddr @one_way6 {pass_for(reasons.ONE_WAY_CLIENT)}
     ip daddr @asymmetric4 {pass_for(reasons.ASYMMETRIC_ROUTE)}
     ip6 daddr @asymmetric6 {pass_for(reasons.ASYMMETRIC_ROUTE)}
     ip daddr . tcp dport @refused4 {pass_for(reasons.REFUSED)}

@@ -73,6 +73,41 @@ def test_a_silent_server_is_not_taken_for_one_that_answers_elsewhere(lab: Lab, p
     assert events(pair, "route.asymmetric") == [[], []]
 
 
+def test_a_client_whose_packets_take_another_way_is_let_go(lab: Lab, pair: Pair) -> None:
+    """Only its SYN comes through the branch's box."""
+    client = "10.1.0.9"
+    made = ["ip", "link", "add", "side0", "type", "veth", "peer", "name", "side0", "netns"]
+    lab.client.run([*made, lab.wan_host.netns_name], check=True)
+    for host, words in (
+        (lab.client, "ip address add 10.8.0.2/24 dev side0"),
+        (lab.wan_host, "ip address add 10.8.0.1/24 dev side0"),
+        (lab.client, "ip link set side0 up"),
+        (lab.wan_host, "ip link set side0 up"),
+        (lab.client, f"ip address add {client}/16 dev eth0"),
+        (lab.client, "ip route add default via 10.8.0.1 table 7"),
+        (lab.client, "ip rule add fwmark 7 lookup 7"),
+    ):
+        host.run(words.split(), check=True)
+    other = f"type route hook output priority mangle; ip saddr {client} tcp flags & syn == 0 meta mark set 7;"
+    lab.client.run(["nft", f"add table inet other {{ chain out {{ {other} }}; }}"], check=True)
+
+    def connected() -> socket.socket:
+        sock = lab.client.socket()
+        sock.settimeout(10)
+        sock.bind((client, 0))
+        sock.connect((lab.server.v4, PORT))
+        return sock
+
+    with pytest.raises(ConnectionResetError), connected() as sock:
+        echoes(sock)
+    pair.branch.wait(lambda: bool(events(pair, "route.one_way")[0]), "the client is let go")
+    with connected() as sock:
+        assert echoes(sock), "it passes, and the network carries it"
+        assert reason(pair, sock) == "one_way_client"
+    (event,) = events(pair, "route.one_way")[0]
+    assert event["subject"] == client
+
+
 def test_answers_that_go_another_way_are_found(lab: Lab, pair: Pair) -> None:
     with connect(lab, socket.AF_INET) as sock:
         assert echoes(sock)

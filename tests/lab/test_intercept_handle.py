@@ -126,7 +126,7 @@ def test_a_host_is_avoided_for_longer_and_longer(
         assert element.seconds is not None
         assert seconds - 2 < element.seconds <= seconds
         clock.now += seconds + 1
-    assert handle.refuse(address, 80) == 30
+    assert handle.refuse(address, 80) == handle.avoid_client(address) == 30
 
 
 def test_what_is_refused_is_not_known(module_lab: Lab, handle: Interception) -> None:
