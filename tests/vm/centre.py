@@ -73,6 +73,7 @@ class Place:
 
 
 CENTRE = Place("centre", IPv4Interface("10.1.0.10/16"), IPv6Interface("fd00:1::10/64"))
+BRANCH = Place("branch", IPv4Interface("10.1.0.11/16"), IPv6Interface("fd00:1::11/64"))
 
 
 class Centre:
@@ -171,6 +172,12 @@ class Centre:
         self._furnish()
         self._resolve_by(self.address, other.address)
 
+    def copy_sysvol(self, other: "Centre") -> None:
+        """Samba does not replicate it. For both the same users and groups have the same numbers afterwards."""
+        for name in ("lib/sysvol", "lib/private/idmap.ldb"):
+            subprocess.run(["rm", "-rf", self.directory / name], check=True)
+            subprocess.run(["cp", "-a", other.directory / name, self.directory / name], check=True)
+
     def _resolve_by(self, *servers: str) -> None:
         lines = [f"search {DOMAIN}", *(f"nameserver {server}" for server in servers)]
         (self.directory / "resolv.conf").write_text("\n".join(lines) + "\n")
@@ -227,6 +234,8 @@ class Centre:
                 not tasks and ("samba" in args or "/smbd " in args or "winbindd" in args)
             ):
                 self.run("kill", f"-{number.value}", pid)
+        if number == signal.SIGCONT and self._samba is not None:
+            self._samba.send_signal(number)  # nsenter stops with its child, and stays so
 
     def log(self) -> str:
         """What Samba has said."""
@@ -242,4 +251,5 @@ class Centre:
         self._namespaces.stdin.close()
         self._namespaces.stdout.close()
         if self._samba is not None:
+            self._samba.kill()
             self._samba.wait()

@@ -14,7 +14,7 @@ import pytest
 
 from tests.vm import namespaces
 from tests.vm.box import BRIDGE, VmBox
-from tests.vm.centre import Centre
+from tests.vm.centre import BRANCH, Centre
 from tests.vm.guest import kernel, make_disk
 
 CACHE = Path(__file__).parents[2] / ".cache" / "vm"
@@ -90,6 +90,22 @@ def centre(provisioned: Path) -> Iterator[Centre]:
         finally:
             centre.close()
             print(f"--- samba.log\n{centre.log()}")
+
+
+@pytest.fixture(scope="module")
+def branch(centre: Centre) -> Iterator[Centre]:
+    """A second controller, of the branch, that has joined the centre's domain. Leave it as it was."""
+    with tempfile.TemporaryDirectory(prefix="branch-", dir="/run") as directory:
+        branch = Centre(Path(directory), BRANCH)
+        try:
+            branch.join(centre)
+            branch.copy_sysvol(centre)
+            branch.start()
+            yield branch
+        finally:
+            branch.close()
+            print(f"--- samba.log\n{branch.log()}")
+            centre.tool("domain", "demote", f"--remove-other-dead-server={BRANCH.name}")
 
 
 @pytest.fixture
