@@ -62,8 +62,8 @@ class InForce:
             try:
                 peers = await self._data.call("peers")
                 found = {peer["id"] for peer in peers if any(path.get("small") for path in peer["paths"])}
-                if not found <= self._small:
-                    self._small |= found
+                if found != self._small:
+                    self._small = found
                     await self._kernel.apply(self.spec)
             except RpcError:
                 return  # it is asked again when it is back

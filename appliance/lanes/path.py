@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Iterator
 
 from appliance.config.schema import Path as PathConfig
+from appliance.intercept.backoff import BackOff
 from appliance.lanes.kernel import send_small
 from appliance.lanes.lane import KEY_REFUSED, Lane, Owner
 from appliance.lanes.link import Role
@@ -22,6 +23,11 @@ STRANGE_RETRY_S = 30.0  # where the other box speaks no version of ours, until s
 ALIVE_S = 0.3  # without a word, after which a path may be cut
 SURE_S = 0.5  # for which large packets are lost until that is taken for true,
 DOUBT_S = 60.0  # after which the first of them counts no longer
+SMALL_S = (
+    600.0  # after which a path is tried with large packets again; twice as long each time that they get lost
+)
+SMALL_MOST_S = 86400.0
+SMALL_MARGIN_S = 5.0  # by which the box that dials is later with that: its peer must not contradict it
 SMALL_PACKETS = "path.small"  # the event that says that a path is used with small packets
 CONNECT_S = 1.0  # for the peer's host to answer a SYN, where the round trip is not known to be long
 CONNECT_RTTS = 3
@@ -45,6 +51,8 @@ class PathLanes:
         self.strange = False  # whoever answers there speaks no version that is known here
         self.small = False  # it swallows large packets: lanes send small ones
         self._doubted = -math.inf  # when a lane last looked as if it did
+        self._small_for = BackOff(SMALL_S, SMALL_MOST_S)
+        self._small_timer: Timer | None = None
         self._loop = loop
         self._owner = owner
         self.context = context
@@ -78,6 +86,8 @@ class PathLanes:
         self._closed = True
         for timer in (*self._retries.values(), *self._limits.values()):
             timer.cancel()
+        if self._small_timer is not None:
+            self._small_timer.cancel()
 
     def redial(self) -> None:
         """Opens new lanes beside those that may be dead: an address may have changed, or a NAT may have forgotten."""
@@ -100,8 +110,18 @@ class PathLanes:
         return True
 
     def use_small(self) -> None:
-        """Opens new lanes, which send packets of 1280 bytes at most."""
+        """Opens new lanes, which send packets of 1280 bytes at most. In a while large ones are tried again."""
         self.small = True
+        self.redial()
+        seconds = self._small_for.failed("large packets", self._loop.now)
+        if self.config.dial:
+            seconds += SMALL_MARGIN_S
+        if self._small_timer is not None:
+            self._small_timer.cancel()
+        self._small_timer = self._loop.call_later(seconds, self._use_large)
+
+    def _use_large(self) -> None:
+        self.small, self._doubted = False, -math.inf
         self.redial()
 
     def recovered(self) -> None:

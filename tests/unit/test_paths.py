@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from appliance.intercept.backoff import BackOff
 from appliance.lanes import frames
 from appliance.lanes.link import Role
 from appliance.lanes.standing import State
@@ -172,6 +173,28 @@ def test_what_is_small_goes_over_both_paths_while_one_is_suspect(
     boxes.until(lambda: not branch.choice.hedge)
     assert (branch.lanes.get(Role.EXPRESS) is carried) is not dead
     assert not any(kind == "lane.protocol" for box in boxes.boxes.values() for kind, _ in box.events)
+    ends.close()
+
+
+def test_large_packets_are_tried_again_after_a_while(
+    boxes: Any, wans: list[Wan], listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A box that was busy may have taken the path for one that swallows them."""
+    monkeypatch.setattr("appliance.lanes.path.SMALL_MARGIN_S", 0.1)
+    ends = Ends(boxes, listener)
+    server = ends.accept()
+    stand_by(boxes)
+    both = [boxes.peers[name].attachment.paths[used(boxes)] for name in ("branch", "dc")]
+    for path in both:
+        path._small_for = BackOff(0.5)
+    lanes = set(both[0].lanes.values())
+    both[1].use_small()
+    boxes.peers["dc"].attachment.lanes[Role.BULK].close("its large packets are lost")
+    boxes.until(lambda: both[0].small and both[0].ready and not lanes & set(both[0].lanes.values()))
+    lanes = set(both[0].lanes.values())
+    boxes.until(lambda: not both[0].small and both[0].ready and not lanes & set(both[0].lanes.values()))
+    assert not any(path.small for path in both)
+    assert ends.move(server, ends.client, b"large again", end=False) == b"large again"
     ends.close()
 
 
