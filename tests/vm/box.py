@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,17 @@ libvirt = "qemu+unix:///system?socket={SOCKET}"
     def emulator(self, name: str) -> int:
         """Pid of a machine's QEMU."""
         return int(Path(f"/run/libvirt/qemu/{name}.pid").read_text())
+
+    @contextlib.contextmanager
+    def libvirt(self) -> Iterator[Any]:
+        """A connection of one's own to its libvirtd."""
+        import libvirt
+
+        connection = libvirt.open(f"qemu+unix:///system?socket={SOCKET}")
+        try:
+            yield connection
+        finally:
+            connection.close()
 
     def stop_child(self, *command: str) -> None:
         """Waits until control runs a program with such an argument, which does nothing more from then on."""

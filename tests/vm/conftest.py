@@ -15,7 +15,7 @@ import pytest
 from tests.vm import namespaces
 from tests.vm.box import BRIDGE, VmBox
 from tests.vm.centre import BRANCH, Centre
-from tests.vm.guest import kernel, make_disk
+from tests.vm.guest import agent, kernel, make_disk
 
 CACHE = Path(__file__).parents[2] / ".cache" / "vm"
 
@@ -44,6 +44,12 @@ def furnished() -> None:
 def vmlinuz() -> Path:
     """A kernel for guests."""
     return kernel(CACHE)
+
+
+@pytest.fixture(scope="session")
+def image_with_agent(vmlinuz: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny guest's disk, with a guest agent on it."""
+    return make_disk(vmlinuz, tmp_path_factory.mktemp("guest-with-agent"), agent(CACHE))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 On its serial console it says "guest ready" again and again, with the bytes of its disk. It shuts down when the power
 button is pressed, unless `deaf` is typed first. `burn` keeps every processor busy, and writes over the last disk as
-fast as it can.
+fast as it can. With an agent it mounts its second disk, and the agent says when it has frozen and thawed that.
 """
 
 import subprocess
@@ -20,6 +20,7 @@ MODULES = (
     "virtio_net",
     "button",
     "evdev",
+    "virtio_console",
 )
 _INIT = """#!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -34,6 +35,16 @@ chmod +x /etc/acpi/PWRF/00000080
 acpid
 bytes=$(($(cat /sys/block/vda/size) * 512))
 (while :; do echo "guest ready: disk $bytes, cards $(ls /sys/class/net)"; sleep 1; done) &
+if [ -x /usr/sbin/qemu-ga ]; then
+  mkdir -p /mnt /tmp
+  mount -t ext4 /dev/vdb /mnt
+  (while :; do date >/mnt/now; sync; done) &
+  while ! channel=$(grep -l org.qemu.guest_agent.0 /sys/class/virtio-ports/*/name); do sleep 0.1; done
+  channel=$(echo $channel | cut -d / -f 5)
+  printf '#!/bin/sh\necho "guest: $1" >/dev/ttyS0\n' >/bin/hook
+  chmod +x /bin/hook
+  /usr/sbin/qemu-ga -m virtio-serial -p /dev/$channel -F/bin/hook -t /tmp -l /dev/null &
+fi
 last=$(ls -d /dev/vd? | tail -n 1)
 while read -r word; do
   case "$word" in
@@ -52,18 +63,27 @@ _SYSLINUX = (
 
 def kernel(cache: Path) -> Path:
     """Debian's kernel of `cache`, where .ci/setup has put its package; unpacked there."""
-    packages = sorted(cache.glob("linux-image-*.deb"))
-    assert packages, f"there is no kernel package in {cache}: run .ci/setup vm guest"
+    return next((_unpacked(cache, "linux-image-") / "boot").glob("vmlinuz-*"))
+
+
+def _unpacked(cache: Path, package: str) -> Path:
+    packages = sorted(cache.glob(f"{package}*.deb"))
+    assert packages, f"there is no {package} in {cache}: run .ci/setup vm guest"
     tree = packages[-1].with_suffix("")
     if not tree.exists():
         half = tree.with_suffix(".half")
         subprocess.run(["dpkg", "-x", packages[-1], half], check=True)
         half.rename(tree)
-    return next((tree / "boot").glob("vmlinuz-*"))
+    return tree
 
 
-def make_disk(vmlinuz: Path, directory: Path) -> Path:
-    """A raw disk image in `directory` that boots the guest."""
+def agent(cache: Path) -> Path:
+    """Debian's guest agent of `cache`; unpacked there."""
+    return _unpacked(cache, "qemu-guest-agent_") / "usr" / "sbin" / "qemu-ga"
+
+
+def make_disk(vmlinuz: Path, directory: Path, agent: Path | None = None) -> Path:
+    """A raw disk image in `directory` that boots the guest, which runs the `agent` if there is one."""
     root, disk = directory / "root", directory / "guest.img"
     for name in ("bin", "lib", "proc", "sys", "dev"):
         (root / name).mkdir(parents=True)
@@ -73,6 +93,8 @@ def make_disk(vmlinuz: Path, directory: Path) -> Path:
     for name in MODULES:
         (module,) = modules.rglob(f"{name}.ko")
         (root / "lib" / module.name).write_bytes(module.read_bytes())
+    if agent is not None:
+        _add_program(root, agent)
     (root / "init").write_text(_INIT.format(modules=" ".join(MODULES)))
     (root / "init").chmod(0o755)
     (directory / "syslinux.cfg").write_text(_SYSLINUX)
@@ -83,6 +105,18 @@ def make_disk(vmlinuz: Path, directory: Path) -> Path:
     _shell(f"mcopy -i '{disk}' '{directory}/initrd.gz' '{directory}/syslinux.cfg' ::")
     _shell(f"syslinux --install '{disk}'")
     return disk
+
+
+def _add_program(root: Path, program: Path) -> None:
+    """With the libraries that it needs, which QEMU on this machine needs too."""
+    said = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    libraries = [word for word in said.split() if word.startswith("/")]
+    (root / "usr" / "sbin").mkdir(parents=True)
+    (root / "lib64").symlink_to("lib")
+    for file in (*map(Path, libraries), program):
+        place = root / "usr" / "sbin" if file == program else root / "lib"
+        (place / file.name).write_bytes(file.read_bytes())
+        (place / file.name).chmod(0o755)
 
 
 def _shell(command: str) -> None:

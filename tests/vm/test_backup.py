@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import libvirt
+import libvirt_qemu
 import pytest
 
 from tests.vm.box import VmBox, until
@@ -66,6 +68,67 @@ def test_a_machine_that_runs_is_backed_up_proved_and_restored(box: VmBox, guest:
     box.vm("restore", guest, str(path), "--as", "other")
     assert not set(_identity("other")) & set(_identity(guest))
     assert {"vm.backed_up", "vm.backup_checked", "vm.backup_proved", "vm.restored"} <= set(box.kinds(began))
+
+
+@pytest.fixture
+def agile(box: VmBox, image_with_agent: Path, tmp_path: Path) -> str:
+    """The name of a machine that runs with a guest agent, and writes to its second disk all the time."""
+    data = tmp_path / "data.img"
+    subprocess.run(["/usr/sbin/mkfs.ext4", "-q", data, "16M"], check=True)
+    recipe = box.recipe("directory", image_with_agent)
+    recipe.write_text(f'{recipe.read_text()}[[disks]]\nname = "data"\nimage = "{data}"\n')
+    box.vm("create", recipe)
+    until(lambda: _agent(box, '{"execute": "guest-ping"}') == {}, "the agent answers")
+    return "directory"
+
+
+def _agent(box: VmBox, command: str) -> object:
+    """What the guest's agent answers; None if it does not."""
+    try:
+        with box.libvirt() as connection:
+            said = libvirt_qemu.qemuAgentCommand(connection.lookupByName("directory"), command, 5, 0)
+    except libvirt.libvirtError:
+        return None
+    return json.loads(said)["return"]
+
+
+def test_the_file_systems_are_frozen_at_the_point_in_time(box: VmBox, agile: str, tmp_path: Path) -> None:
+    """Else the journal of the copy would have to be replayed: the guest writes all the time."""
+    console = box.begin("console", agile)
+    assert console.stdout is not None
+    while b"guest ready" not in console.stdout.readline():
+        pass
+    assert "frozen by its agent" in box.vm("backup", agile)
+    heard: list[bytes] = []
+    while len(heard) < 2:
+        line = console.stdout.readline().strip()
+        heard += [line] if b"guest: " in line else []
+    console.kill()
+    console.communicate()
+    assert heard == [b"guest: freeze", b"guest: thaw"]
+    path = Path(_backups(box)[0]["path"])
+    raw = tmp_path / "raw.img"
+    subprocess.run(["qemu-img", "convert", "-O", "raw", path / "data.qcow2", raw], check=True)
+    features = subprocess.run(
+        ["/usr/sbin/dumpe2fs", "-h", raw], capture_output=True, text=True, check=True
+    ).stdout
+    assert "has_journal" in features
+    assert "needs_recovery" not in features
+    assert "its agent answered" in box.vm("verify", agile, "latest", "--boot")
+
+
+def test_what_a_crash_leaves_frozen_is_thawed(box: VmBox, agile: str) -> None:
+    """The control plane dies between the two; its next one lets the guest go on."""
+    frozen = box.directory / "state" / "vm" / agile / ".frozen"
+    status = '{"execute": "guest-fsfreeze-status"}'
+    box.kill_control()
+    frozen.touch()
+    with box.libvirt() as connection:
+        assert connection.lookupByName(agile).fsFreeze() == 1
+    assert _agent(box, status) == "frozen"
+    box.start_control()
+    until(lambda: not frozen.exists(), "it is thawed")
+    assert _agent(box, status) == "thawed"
 
 
 def test_a_backup_that_is_no_good_is_told_and_not_restored(box: VmBox, guest: str, began: float) -> None:
