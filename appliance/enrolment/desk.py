@@ -28,7 +28,12 @@ class Desk:
         self._timers: dict[Lane, Timer] = {}
 
     def take(self, lane: Lane) -> None:
-        """A lane whose one-time key has been proved. It is greeted: what a box says before would hide an alert."""
+        """A lane whose one-time key has been proved. It is greeted: what a box says before would hide an alert.
+
+        Whoever holds a token has one place, and so cannot keep all of them.
+        """
+        for older in [older for older in self._timers if older.certificate == lane.certificate]:
+            _part(older, "another lane with the same token has come")
         lane.owner = self
         lane.send(frames.ping(0))
         late = f"no decision within {ANSWER_S:.0f} s: is the centre's control plane running? Try again later"

@@ -12,7 +12,7 @@ import pytest
 from appliance import identity
 from appliance.config import load
 from appliance.enrolment.branch import Site, enrolled, paths
-from appliance.enrolment.desk import Desk
+from appliance.enrolment.desk import MOST_WAITING, Desk
 from appliance.enrolment.joining import JoinError, join
 from appliance.enrolment.messages import Answer, Request
 from appliance.enrolment.token import Token
@@ -103,6 +103,28 @@ def test_nothing_is_said_to_a_box_in_between(centre: Centre, own: Identity, tmp_
     with pytest.raises(JoinError, match="not the one that made this token"):
         join(asked_for, Request("branch-7", own.public))
     assert not centre.requests
+
+
+def test_a_token_has_one_place_at_the_desk(centre: Centre, own: Identity) -> None:
+    """Whoever holds it and asks nothing keeps nobody out."""
+    host, _, port = centre.endpoint.rpartition(":")
+    with centre.token.identity() as one_time:
+        context = identity.tls_context(
+            server_side=False, identity=one_time, peer_certs=[centre.identity.certificate]
+        )
+    silent = []
+    try:
+        for _ in range(MOST_WAITING):
+            tcp = socket.create_connection((host, int(port)))
+            silent.append(context.wrap_socket(tcp))
+            silent[-1].settimeout(20)
+            assert silent[-1].recv(100), "the greeting"
+        assert join(centre.token, Request("branch-7", own.public))[0].box == "dc"
+        for tls in silent:
+            assert b"another lane" in tls.recv(100)
+    finally:
+        for tls in silent:
+            tls.close()
 
 
 def test_a_refusal_reaches_the_person(centre: Centre, own: Identity) -> None:
