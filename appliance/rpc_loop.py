@@ -17,6 +17,7 @@ from appliance.rpc import Handler, Request, RpcError, ServerSide, encode_event
 
 MISSED = 200  # events kept for the first one who subscribes
 MOST_OUTPUT = 8 << 20  # bytes that a slow reader may let pile up before it is dropped
+SHORT_S = 1.0  # after which a connection is taken for which there was no descriptor
 
 
 class RpcServer:
@@ -37,7 +38,7 @@ class RpcServer:
         finally:
             os.umask(old)
         self._listener.listen(16)
-        loop.register(self._listener.fileno(), READ, self._accept)
+        self._watch()
 
     def publish(self, event: object) -> None:
         """To all who have subscribed; while there is nobody, it is kept for the first."""
@@ -56,12 +57,21 @@ class RpcServer:
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
 
+    def _watch(self) -> None:
+        if self._listener.fileno() >= 0:
+            self._loop.register(self._listener.fileno(), READ, self._accept)
+
     def _accept(self, _events: int) -> None:
-        with contextlib.suppress(OSError):  # gone again, or no descriptor left: whoever asks will ask again
+        try:
             sock, _ = self._listener.accept()
-            self._connections.add(
-                _Connection(self._loop, sock, self._handlers, self._connections, self._missed)
-            )
+        except BlockingIOError:
+            return  # gone again
+        except OSError:
+            # No descriptor is left: whoever asks waits, and asking the kernel again at once would be all we do.
+            self._loop.unregister(self._listener.fileno())
+            self._loop.call_later(SHORT_S, self._watch)
+            return
+        self._connections.add(_Connection(self._loop, sock, self._handlers, self._connections, self._missed))
 
 
 def _guarded(handler: Handler) -> Handler:
