@@ -72,11 +72,8 @@ def _units(directory: Path) -> None:
     wanted = directory / "multi-user.target.wants"
     wanted.mkdir()
     for name in _STARTED:
-        template = name.partition("@")[0] + ("@" if "@" in name else "")
-        own = (directory / f"{template}.service").exists()
-        (wanted / f"{name}.service").symlink_to(
-            f"{'/etc' if own else '/lib'}/systemd/system/{template}.service"
-        )
+        own = (directory / name).exists()
+        (wanted / name).symlink_to(f"{'/etc' if own else '/lib'}/systemd/system/{name}")
     for name in _MASKED:
         unit = directory / f"{name}.service"
         unit.unlink(missing_ok=True)
