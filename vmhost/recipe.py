@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 import tomllib
@@ -29,6 +30,7 @@ LEAST_OPERATIONS, MOST_OPERATIONS = 50, 1_000_000
 LEAST_EVERY_S, MOST_KEPT = 600, 1000
 _LARGEST = 2**18  # bytes of a file
 
+_URL = re.compile(r"rsync://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?/[A-Za-z0-9._/-]+", re.ASCII)
 _PLACE = re.compile(r"|/.*")
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
@@ -73,6 +75,14 @@ class Backup(_Part, frozen=True):
         str,
         _says("Directory of the backups; empty: `vm-backups` in the state directory."),
     ] = ""
+    send: Annotated[
+        str,
+        _says("rsync://HOST/MODULE of another site, where the backups are sent to as well; empty: nowhere."),
+    ] = ""
+    send_from: Annotated[
+        str, _says('A free address of the LAN, from which they are sent, like "10.1.0.250/24".')
+    ] = ""
+    send_by: Annotated[str, _says("The LAN's gateway.")] = ""
 
 
 class Recipe(_Part, frozen=True):
@@ -197,6 +207,8 @@ def _problems(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
         yield "kind", f"QEMU has no generation id for {recipe.arch}", "Windows guests are x86-64"
     if recipe.backup is not None:
         yield from _backup_problems(recipe.backup)
+        if recipe.backup.send and not recipe.networks:
+            yield "backup.send", "needs the bridge of a network card", "write a [[networks]]"
     macs = [network.mac for network in recipe.networks]
     for at, mac in enumerate(macs):
         if mac is not None and mac in macs[:at]:
@@ -210,6 +222,19 @@ def _backup_problems(backup: Backup) -> Iterator[tuple[str, str, str]]:
         yield "backup.keep", f"{backup.keep} is out of range", f"use 1 to {MOST_KEPT}"
     if problem := place_problem(backup.to):
         yield "backup.to", *problem
+    if backup.send and not _URL.fullmatch(backup.send):
+        yield "backup.send", f"{backup.send!r} cannot be sent to", "write rsync://HOST/MODULE"
+    for key, kind in (("send_from", ipaddress.ip_interface), ("send_by", ipaddress.ip_address)):
+        if not backup.send and not getattr(backup, key):
+            continue
+        try:
+            kind(getattr(backup, key))
+        except ValueError:
+            yield (
+                f"backup.{key}",
+                "is no address",
+                'write it like "10.1.0.250/24", and send_by like "10.1.0.1"',
+            )
 
 
 def place_problem(to: str) -> tuple[str, str] | None:

@@ -13,7 +13,7 @@ import libvirt
 import libvirt_qemu
 import pytest
 
-from tests.vm.box import VmBox, until
+from tests.vm.box import BRIDGE, VmBox, until
 
 SIGN = ("--boot", "--sign", "guest ready")
 
@@ -203,6 +203,49 @@ def test_backups_are_taken_by_themselves_and_what_is_old_goes(box: VmBox, image:
     until(lambda: "vm.backup_deleted" in box.kinds(began), "another is taken, the first is deleted")
     (second,) = _backups(box)
     assert second["backup"] > first["backup"]
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> Iterator[Path]:
+    """What an rsync daemon on the bridge has: the module `backups`."""
+    directory, config = tmp_path / "module", tmp_path / "rsyncd.conf"
+    directory.mkdir()
+    config.write_text(
+        f"use chroot = no\nlog file = {tmp_path}/rsyncd.log\n"
+        f"[backups]\npath = {directory}\nread only = no\nuid = root\nhosts allow = 10.9.0.2\n"
+    )
+    subprocess.run(["ip", "address", "add", "10.9.0.1/24", "dev", BRIDGE], check=True)
+    command = ["rsync", "--daemon", "--no-detach", f"--config={config}", "--address=10.9.0.1", "--port=8873"]
+    daemon = subprocess.Popen(command)
+    try:
+        yield directory
+    finally:
+        daemon.kill()
+        daemon.wait()
+        subprocess.run(["ip", "address", "delete", "10.9.0.1/24", "dev", BRIDGE], check=True)
+
+
+def test_backups_are_sent_to_another_site(box: VmBox, image: Path, module: Path, began: float) -> None:
+    """From an address of the LAN; what could not be sent is sent with the next."""
+    recipe = box.recipe("directory", image)
+    recipe.write_text(
+        f'{recipe.read_text()}[backup]\nevery = "24h"\nsend = "rsync://10.9.0.1:8873/backups"\n'
+        'send_from = "10.9.0.2/24"\nsend_by = "10.9.0.1"\n'
+    )
+    box.vm("create", recipe)
+    module.rename(module.with_name("away"))
+    assert "are not at rsync://10.9.0.1:8873/backups" in box.vm("backup", "directory", fails=True)
+    module.with_name("away").rename(module)
+    box.vm("backup", "directory")
+    (first, second) = _backups(box)
+    for one in (first, second):
+        sent = module / "directory" / one["backup"]
+        assert {file.name: file.read_bytes() for file in sent.iterdir()} == {
+            file.name: file.read_bytes() for file in Path(one["path"]).iterdir()
+        }
+    kinds = box.kinds(began)
+    assert kinds.index("vm.backup_unsent") < kinds.index("vm.backup_sent")
+    assert not Path("/run/netns/bl-backup").exists()
 
 
 def test_a_disk_that_is_too_full_is_told_before(box: VmBox, guest: str, tmp_path: Path) -> None:

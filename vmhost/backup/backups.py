@@ -13,6 +13,7 @@ from vmhost.backup.manifest import Manifest, is_stamp
 from vmhost.backup.proving import SIGN, Proving
 from vmhost.backup.restoring import Restoring
 from vmhost.backup.retention import Kept, due, surplus
+from vmhost.backup.sending import Post, Sending
 from vmhost.backup.shelf import Shelf, read
 from vmhost.backup.taking import Taking
 from vmhost.creation import Creation
@@ -35,6 +36,7 @@ class Backups:
         self._taking = Taking(machines)
         self._proving = Proving(machines, abilities)
         self._restoring = Restoring(machines, creation, self._proving)
+        self._sending = Sending()
         self._stirred = asyncio.Event()
         self._failed: dict[str, float] = {}  # when a backup was tried in vain
         running.on_stock = self._stirred.set
@@ -57,7 +59,10 @@ class Backups:
 
     async def take(self, name: str, to: str) -> Tree:
         """A backup of a machine, in the directory `to`, or where its recipe says if that is empty."""
-        return await self._taking.take(name, await self._place(name, to))
+        answer = await self._taking.take(name, await self._place(name, to))
+        if not to:
+            await self._send(name, Path(answer["path"]).parent)
+        return answer
 
     async def cancel(self, name: str) -> Tree:
         """Give a backup up that is under way."""
@@ -97,6 +102,22 @@ class Backups:
                 "not_found", f'there is no backup "{backup}" of "{name}"; `branchline vm backups` lists them'
             )
         return Path(max(found, key=lambda one: str(one["backup"]))["path"])
+
+    async def _send(self, name: str, directory: Path) -> None:
+        """To the other site, if its recipe names one; VmError and an event if that fails."""
+        found = {one.name: one.recipe for one in await self._machines.link.do(calls.survey)}
+        recipe = from_dict(found[name], name)
+        if recipe.backup is None or not recipe.backup.send:
+            return
+        plan, evidence = recipe.backup, {"vm": name, "to": recipe.backup.send}
+        post = Post(plan.send, str(recipe.networks[0].bridge), plan.send_from, plan.send_by)
+        try:
+            await self._sending.send(directory, post)
+        except VmError as error:
+            text = f"the backups of {name} are not at {plan.send}: {error}; tried again after the next backup"
+            self._machines.tell("vm.backup_unsent", "error", text, evidence)
+            raise VmError("failed", text) from None
+        self._machines.tell("vm.backup_sent", "info", f"the backups of {name} are at {plan.send}", evidence)
 
     async def _place(self, name: str, to: str) -> Path:
         if problem := place_problem(to):
@@ -141,6 +162,8 @@ class Backups:
         for stamp in await asyncio.to_thread(_let_go, Shelf(to), name, keep):
             text = f"the backup {stamp} of {name} is deleted: {keep} newer ones are kept"
             self._machines.tell("vm.backup_deleted", "info", text, {"vm": name, "backup": stamp})
+        with contextlib.suppress(VmError):  # it is an event
+            await self._send(name, to / name)
 
 
 def _sweep(shelf: Shelf, under_way: set[str]) -> None:

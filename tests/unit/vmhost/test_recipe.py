@@ -80,6 +80,24 @@ def test_a_good_one() -> None:
             "backup.to",
             "no place for backups",
         ),
+        (
+            "[[networks]]",
+            '[backup]\nevery = "1d"\nsend = "ssh://a/b"\n[[networks]]',
+            "backup.send",
+            "rsync://HOST",
+        ),
+        (
+            "[[networks]]",
+            '[backup]\nevery = "1d"\nsend_by = "a"\n[[networks]]',
+            "backup.send_by",
+            "is no address",
+        ),
+        (
+            "[[networks]]",
+            '[backup]\nevery = "1d"\nsend = "rsync://a/b"\n[[networks]]',
+            "backup.send_from",
+            "is no address",
+        ),
         ("[[networks]]", '[backup]\nevry = "1d"\n[[networks]]', "backup.evry", 'did you mean "every"?'),
     ],
 )
