@@ -164,6 +164,7 @@ class Peer:
             flow.abort(reason, tell=False)
         self.attachment.close(reason)
         self._acks.close()
+        self.buffers.holds(0)
         if self._rest is not None:
             self._rest.cancel()
         self._bulk.reset()
@@ -210,7 +211,7 @@ class Peer:
     @property
     def congested(self) -> bool:
         """So many messages are unacknowledged that flows take the bulk session instead."""
-        return self._express.held_bytes > EXPRESS_HELD
+        return self._express.held_bytes > min(EXPRESS_HELD, self.buffers.room)
 
     def flow_message(self, flow: Flow, offset: int, flags: int, data: bytes) -> None:
         frame = frames.data(
@@ -270,6 +271,7 @@ class Peer:
 
     def _send(self, frame: bytes, *, patience: float = 0.0) -> None:
         number = self._express.push(frame)
+        self.buffers.holds(self._express.held_bytes)
         held = self._express.sent - self._express.acknowledged
         if self._express.held_bytes > MOST_HELD and not self._overdue:
             self._overdue = True
@@ -389,6 +391,7 @@ class Peer:
         for flow in list(self.flows.values()):
             flow.abort(reason, tell=False)
         self._express = Sender()
+        self.buffers.holds(0)
         self._overdue = False
         self._acks.begin_anew()
         self._bulk.reset()
@@ -428,6 +431,7 @@ class Peer:
             self._blocks.take(kind, body)
         elif kind == Kind.ACK:
             self._express.acknowledge(frames.read_numbers(body, 1)[0])
+            self.buffers.holds(self._express.held_bytes)
         else:
             self._frame(kind, body)
             self._acks.took(role, len(body))

@@ -17,20 +17,22 @@ GREED = 2  # a party may hold so many times what is still free (dynamic threshol
 class Buffers:
     """A pool of read buffers of one block each, and the count of all bytes that wait on this box, over all parties.
 
-    `unread` are bytes from peers that wait for an end host. Half of `limit` is for read buffers.
+    `unread` are bytes from peers that wait for an end host. Half of `limit` is for read buffers, and for `held`: the
+    messages that peers have not acknowledged.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.unread = 0
         self.taken = 0
+        self.held = 0
         self.spare: list[bytearray] = []
         self.waiting: deque[Share] = deque()  # each once that has a waiter
 
     @property
     def free(self) -> int:
         """Buffers that may still be taken."""
-        return max(self.limit // 2 // MAX_BLOCK, 1) - self.taken
+        return max(self.limit // 2 // MAX_BLOCK, 1) - self.taken - self.held // MAX_BLOCK
 
     def share(self) -> Share:
         """For one more party: a peer that takes and never gives back leaves something for the others."""
@@ -55,11 +57,17 @@ class Share:
         self.pool = pool
         self.unread = 0
         self.taken = 0
+        self.held = 0
         self.waiters: deque[Callable[[], None]] = deque()
 
     @property
     def available(self) -> bool:
         return self.taken < GREED * self.pool.free
+
+    @property
+    def room(self) -> int:
+        """Bytes that it may hold of its own kind, be it buffers or messages."""
+        return max(0, GREED * self.pool.free * MAX_BLOCK)
 
     def take(self, waiter: Callable[[], None]) -> bytearray | None:
         """A buffer; or None, and `waiter` is called once when it is worth asking again."""
@@ -85,6 +93,14 @@ class Share:
     def pass_on(self) -> None:
         """Whoever was told and needs none any more calls this."""
         self.pool.pass_on()
+
+    def holds(self, count: int) -> None:
+        """So many bytes of unacknowledged messages are held now."""
+        less = count < self.held
+        self.pool.held += count - self.held
+        self.held = count
+        if less and self.pool.waiting:
+            self.pool.pass_on()
 
     def waits(self, count: int) -> None:
         """So many bytes more wait for an end host, or so many fewer."""

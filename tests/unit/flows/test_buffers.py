@@ -42,6 +42,18 @@ def test_a_pool_of_one_still_serves_one_after_the_other() -> None:
     assert other.take(lambda: None) is not None
 
 
+def test_messages_that_are_held_take_room_and_leave_it_again() -> None:
+    buffers, told = pool(), []
+    talker, reader = buffers.share(), buffers.share()
+    assert talker.room == 2 * POOL * MAX_BLOCK
+    talker.holds(POOL * MAX_BLOCK)
+    assert talker.room == 0
+    assert reader.take(lambda: told.append("reader")) is None
+    talker.holds(0)
+    assert told == ["reader"]
+    assert reader.take(lambda: None) is not None
+
+
 def test_parties_that_wait_are_told_by_turns() -> None:
     buffers, told = pool(), []
     greedy, modest = buffers.share(), buffers.share()
