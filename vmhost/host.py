@@ -14,6 +14,7 @@ from vmhost.abilities import Abilities
 from vmhost.backup.backups import Backups
 from vmhost.creation import Creation
 from vmhost.guarantees import Guarantees
+from vmhost.health.watch import Watch
 from vmhost.lifecycle import Lifecycle
 from vmhost.link import Link
 from vmhost.looking import Looking
@@ -23,9 +24,12 @@ from vmhost.storage import Storage
 
 
 class Host:
-    """On the libvirtd of `uri`, disks in `directory`. `tell` hears what happens: kind, severity, text, evidence."""
+    """On the libvirtd of `uri`, disks in `directory`. `tell` hears what happens: kind, severity, text, evidence.
 
-    def __init__(self, uri: str, directory: Path, tell: Tell) -> None:
+    `scratch` is a directory for what is needed for seconds, best in memory.
+    """
+
+    def __init__(self, uri: str, directory: Path, scratch: Path, tell: Tell) -> None:
         self.machines = Machines(Link(uri), Storage(directory), tell)
         guarantees = Guarantees()
         self.running = Running(self.machines, guarantees)
@@ -33,8 +37,9 @@ class Host:
         self.creation = Creation(self.machines, self.running, abilities)
         self.lifecycle = Lifecycle(self.machines, self.running)
         self.backups = Backups(self.machines, self.running, self.creation, abilities)
-        self.looking = Looking(self.machines, abilities, guarantees)
+        self.health = Watch(self.machines, scratch)
+        self.looking = Looking(self.machines, abilities, guarantees, self.health)
 
     async def run(self) -> None:
         """Keep machines running, until cancelled."""
-        await asyncio.gather(self.running.run(), self.backups.run())
+        await asyncio.gather(self.running.run(), self.backups.run(), self.health.run())

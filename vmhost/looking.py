@@ -11,6 +11,7 @@ from vmhost import calls
 from vmhost.abilities import EMULATORS, Abilities, disk_left, memory_left
 from vmhost.errors import VmError
 from vmhost.guarantees import Guarantees
+from vmhost.health.watch import Watch
 from vmhost.machines import Machines, Tree
 from vmhost.room import memory_to_spare
 
@@ -18,10 +19,13 @@ from vmhost.room import memory_to_spare
 class Looking:
     """At all `machines`, and at what this host can do."""
 
-    def __init__(self, machines: Machines, abilities: Abilities, guarantees: Guarantees) -> None:
+    def __init__(
+        self, machines: Machines, abilities: Abilities, guarantees: Guarantees, health: Watch
+    ) -> None:
         self._machines = machines
         self._abilities = abilities
         self._guarantees = guarantees
+        self._health = health
 
     async def host(self) -> Tree:
         """What this host can do, and why not more."""
@@ -51,6 +55,7 @@ class Looking:
             {
                 "name": one.name,
                 "state": one.state,
+                "health": self._health.state(one.name),
                 "autostart": one.autostart,
                 "memory": one.recipe.get("memory"),
                 "vcpus": one.recipe.get("vcpus"),

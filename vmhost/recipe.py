@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from vmhost.errors import RecipeError
+from vmhost.health.plan import Health, from_directory, plan_problems
 from vmhost.values import GIB, MIB, Bridge, Mac, Name, Seconds, Size, show_size
 
 Arch = Literal["x86-64", "arm64"]
@@ -116,10 +117,16 @@ class Recipe(_Part, frozen=True):
             "Of a directory: read-only (`rodc`), one of several (`dc`), or the first of its domain (`new`)."
         ),
     ] = None
+    health: Annotated[Health | None, _says("How its service is checked; left out: not at all.")] = None
     backup: Annotated[Backup | None, _says("When it is backed up by itself; left out: never.")] = None
 
 
-_PARTS: dict[str, type[_Part]] = {"disks": Disk, "networks": Network, "backup": Backup}
+_PARTS: dict[str, type[msgspec.Struct]] = {
+    "disks": Disk,
+    "networks": Network,
+    "backup": Backup,
+    "health": Health,
+}
 
 
 def parse(text: str, file: str) -> Recipe:
@@ -143,7 +150,8 @@ def parse(text: str, file: str) -> Recipe:
         msgspec.structs.replace(disk, image=os.path.abspath(base / disk.image)) if disk.image else disk
         for disk in recipe.disks
     )
-    return msgspec.structs.replace(recipe, disks=disks)
+    health = from_directory(recipe.health, base) if recipe.health else None
+    return msgspec.structs.replace(recipe, disks=disks, health=health)
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
@@ -209,6 +217,9 @@ def _problems(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
         yield from _backup_problems(recipe.backup)
         if recipe.backup.send and not recipe.networks:
             yield "backup.send", "needs the bridge of a network card", "write a [[networks]]"
+    if recipe.health is not None:
+        for field, problem, remedy in plan_problems(recipe.health):
+            yield f"health.{field}", problem, remedy
     macs = [network.mac for network in recipe.networks]
     for at, mac in enumerate(macs):
         if mac is not None and mac in macs[:at]:
@@ -268,7 +279,7 @@ def _join(key: str, field: str) -> str:
     return f"{key}.{field}" if key else field
 
 
-def _part(key: str) -> type[_Part]:
+def _part(key: str) -> type[msgspec.Struct]:
     return _PARTS.get(key.partition("[")[0], Recipe)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.vm.box import VmBox, until
 from tests.vm.centre import DOMAIN, REALM, SITE, Centre
 from vmhost.health.result import Result, state_of
 from vmhost.health.round import check
@@ -110,6 +111,41 @@ def test_all_is_well(target: Directory, branch: Centre, centre: Centre) -> None:
     ca = str(centre.directory / "lib" / "private" / "tls" / "ca.pem")
     found = _found(target, address=centre.address, host=centre.host, ca=ca)
     assert _wrong(found) in ([], ["replication"]), found
+
+
+def test_the_box_tells_when_a_machine_is_not_well(
+    box: VmBox, image: Path, target: Directory, branch: Centre, began: float
+) -> None:
+    """Its service is the branch's controller; what boots here is the tiny guest."""
+    recipe = box.recipe("directory", image)
+    plan = {"kind": "directory", "every": "5s", "address": branch.address, "realm": REALM}
+    plan |= {"account": target.account, "secret": str(recipe.parent / "no-such-file")}
+    lines = "\n".join(f'{key} = "{value}"' for key, value in plan.items())
+    recipe.write_text(f"{recipe.read_text()}[health]\n{lines}\n")
+    assert "health.secret: " in box.vm("create", recipe, fails=True)
+    recipe.write_text(recipe.read_text().replace(plan["secret"], target.secret))
+    box.vm("create", recipe)
+    try:
+        until(lambda: _health(box) == "healthy", "it is healthy")
+        told = json.loads(box.vm("health", "directory", "--json"))
+        assert [result["name"] for result in told["results"]] == CHECKS
+        assert box.vm("health").startswith("directory: healthy (")
+        with _hung(branch, "kdc"):
+            until(lambda: _health(box) == "failed", "it has failed")
+            box.vm("health", "directory", fails=True)
+        until(lambda: _health(box) == "healthy", "it is healthy again")
+    finally:
+        box.vm("kill", "directory")
+        until(lambda: _health(box) == "", "it is off")
+        box.vm("delete", "directory", "--disks", "--yes")
+    events = [one for one in box.call("events", since=began) if one["kind"] == "vm.health"]
+    assert [one["evidence"]["state"] for one in events] == ["healthy", "failed", "healthy"]
+    assert [one["severity"] for one in events] == ["info", "error", "info"]
+    assert "kerberos: a ticket for canary@AD.EXAMPLE: no answer within" in events[1]["text"]
+
+
+def _health(box: VmBox) -> str:
+    return str(json.loads(box.vm("list", "--json"))["health"])
 
 
 def test_a_person_asks(target: Directory, branch: Centre) -> None:

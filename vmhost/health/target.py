@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
+from collections.abc import Iterator
+
 import msgspec
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", re.ASCII)
+_PATH = re.compile(r"/[!-~]{0,1000}", re.ASCII)
 
 
 class _Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,3 +49,23 @@ class Http(_Target, frozen=True, tag="http"):
 
 
 Target = Directory | Tcp | Http
+
+
+def problems(target: Target) -> Iterator[tuple[str, str, str]]:
+    """Field, what is wrong with it, and what to do. The tools would misread odd names."""
+    try:
+        ipaddress.ip_address(target.address)
+    except ValueError:
+        yield "address", f"{target.address!r} is not an address", 'write it like "10.1.0.2" or "fd00:1::2"'
+    if isinstance(target, Directory):
+        for field in ("realm", "host", "site", "account"):
+            value = getattr(target, field)
+            if (value or field == "realm") and not _NAME.fullmatch(value):
+                yield field, f"{value!r} is not a name", "use a-z, 0-9, dots, hyphens and underscores"
+        if bool(target.account) != bool(target.secret):
+            yield "secret", "goes with an account", "write both, or neither"
+        return
+    if not 1 <= target.port <= 65535:
+        yield "port", f"{target.port} is out of range", "use 1 to 65535"
+    if isinstance(target, Http) and not _PATH.fullmatch(target.path):
+        yield "path", f"{target.path!r} is not a path", 'write it like "/status"'

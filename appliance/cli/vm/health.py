@@ -1,9 +1,8 @@
-"""`branchline vm check`"""
+"""`branchline vm check` and `health`"""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,11 @@ from typing import Any
 import click
 import msgspec
 
-from appliance.cli.asking import Failure, json_option, print_json
+from appliance.cli.asking import Failure, json_option, print_json, socket_option
+from appliance.cli.vm.asking import ask
 from vmhost.health.result import state_of
 from vmhost.health.round import check as checked
-from vmhost.health.target import Directory
+from vmhost.health.target import Directory, problems
 
 
 @click.command()
@@ -41,14 +41,6 @@ def check(
     as_json: bool,
 ) -> None:
     """Check the directory at ADDRESS (IPv4 or IPv6) as its clients use it. Fails if nobody could log on."""
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        raise Failure(
-            f"{address} is not an address; write that of the controller, like 10.1.0.2", 2
-        ) from None
-    if (secret is None) != (not account):
-        raise Failure("--account and --secret belong together", 2)
     target = Directory(
         address=address,
         realm=realm,
@@ -58,6 +50,8 @@ def check(
         secret=str(secret or ""),
         ca=str(ca or ""),
     )
+    for field, problem, remedy in problems(target):
+        raise Failure(f"{field}: {problem}; {remedy}", 2)
     results = asyncio.run(checked(target))
     state = state_of(results)
     rows = [msgspec.to_builtins(result) for result in results]
@@ -65,15 +59,34 @@ def check(
         print_json(rows)
     else:
         click.echo(f"{address}: {state}")
-        show(rows)
+        _show(rows)
     if state == "failed":
         raise click.exceptions.Exit(1)
 
 
-def show(rows: Iterable[Mapping[str, Any]]) -> None:
+def _show(rows: Iterable[Mapping[str, Any]]) -> None:
     """Each check in a line, with what came; what to do below, if it is not ok."""
     for row in rows:
         mark = "ok  " if row["ok"] else "FAIL"
         click.echo(f"  {mark} {row['name']:<12}{row['latency']:6.0f} ms  {row['evidence']}")
         if row["remedy"]:
             click.echo(f"       {'':<12}{'':9}  {row['remedy']}")
+
+
+@click.command()
+@click.argument("name", default="")
+@socket_option
+@json_option
+def health(name: str, socket_path: Path, as_json: bool) -> None:
+    """What the last checks of the machine NAME have found, or of all. Fails if one has failed."""
+    answer = ask(socket_path, "vm_health", name=name)
+    if as_json:
+        print_json(answer)
+    for one in [] if as_json else answer:
+        when = "not checked yet" if one["age"] is None else f"{one['age']:.0f} s ago"
+        click.echo(f"{one['name']}: {one['state']} ({when}; {one['address']}, every {one['every']:g} s)")
+        _show(one["results"])
+    if not answer and not as_json:
+        click.echo("no machine that runs has [health] in its recipe (docs/VMHOST.md)")
+    if any(one["state"] == "failed" for one in answer):
+        raise click.exceptions.Exit(1)

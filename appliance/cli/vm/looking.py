@@ -26,12 +26,15 @@ def list_machines(socket_path: Path, as_json: bool) -> None:
     if not answer:
         click.echo("there are no virtual machines here; `branchline vm create RECIPE` makes one")
         return
-    made = tables.table("name", "state", "autostart", "memory", "vcpus", "arch", right=("memory", "vcpus"))
+    made = tables.table(
+        "name", "state", "health", "autostart", "memory", "vcpus", "arch", right=("memory", "vcpus")
+    )
     for one in answer:
         part = f" {tables.percent(one['progress'])}" if "progress" in one else ""
         made.add_row(
             one["name"],
             one["state"] + part,
+            one.get("health", ""),
             "yes" if one.get("autostart") else "",
             tables.size(one.get("memory")),
             str(one.get("vcpus", "")),

@@ -7,6 +7,7 @@ from typing import Any
 
 from appliance.control.vms.answer import Answer
 from appliance.rpc import Params, RpcError
+from vmhost.health.plan import missing
 from vmhost.host import Host
 from vmhost.recipe import parse
 
@@ -16,7 +17,10 @@ async def _create(host: Host, params: Params) -> Any:
     text, file = params.get("recipe"), params.get("file")
     if not isinstance(text, str) or not isinstance(file, str):
         raise RpcError("bad_request", "recipe is TOML text, file is where it was read")
-    return await host.creation.create(parse(text, file))
+    recipe = parse(text, file)
+    if recipe.health is not None and (problem := missing(recipe.health)):
+        raise RpcError("refused", f"health.{problem}")
+    return await host.creation.create(recipe)
 
 
 METHODS: Mapping[str, Answer] = {"vm_create": _create}

@@ -99,6 +99,30 @@ def test_a_good_one() -> None:
             "is no address",
         ),
         ("[[networks]]", '[backup]\nevry = "1d"\n[[networks]]', "backup.evry", 'did you mean "every"?'),
+        *(
+            ("[[networks]]", f'[health]\naddress = "10.1.0.2"\n{lines}\n[[networks]]', key, said)
+            for lines, key, said in (
+                ('kind = "ldap"', "health.kind", "What the service is"),
+                ('kind = "tcp"', "health.port", "0 is out of range"),
+                ('kind = "tcp"\nport = 1\nrealm = "A"', "health.realm", "does not belong to tcp"),
+                ('kind = "http"\npath = "a b"', "health.path", "is not a path"),
+                ('kind = "http"\nevery = "1s"', "health.every", 'use "5s" to'),
+                ('kind = "directory"', "health.realm", "'' is not a name"),
+                ('kind = "directory"\nrealm = "A"\naccount = "x"', "health.secret", "goes with an account"),
+                (
+                    'kind = "directory"\nrealm = "A"\naccount = "x)(cn=*"\nsecret = "s"',
+                    "health.account",
+                    "not a name",
+                ),
+                ('kind = "directory"\nrealm = "A\\n[realms]"', "health.realm", "is not a name"),
+            )
+        ),
+        (
+            "[[networks]]",
+            '[health]\nkind = "tcp"\naddress = "dc"\n[[networks]]',
+            "health.address",
+            "is not an",
+        ),
     ],
 )
 def test_a_bad_one(before: str, after: str, key: str, said: str) -> None:
@@ -112,7 +136,10 @@ def test_a_bad_one(before: str, after: str, key: str, said: str) -> None:
 
 
 def test_what_is_kept_of_it_is_read_back() -> None:
-    recipe = _parse(GOOD + '[backup]\nevery = "7d"\n')
+    health = '[health]\nkind = "directory"\naddress = "fd00::2"\nrealm = "A.B"\naccount = "x"\nsecret = "s"\n'
+    recipe = _parse(GOOD + '[backup]\nevery = "7d"\n' + health)
+    assert recipe.health is not None
+    assert (recipe.health.secret, recipe.health.every) == ("/etc/branchline/s", 30)
     assert from_dict(to_dict(recipe), "manifest") == recipe
     with pytest.raises(RecipeError, match="manifest: memory: is out of range"):
         from_dict({**to_dict(recipe), "memory": 1}, "manifest")
