@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vmhost.domain import NAMESPACE, console_device, kept_recipe
+from vmhost.domain import NAMESPACE, Boot, console_device, kept_recipe, kernel, status_socket, switched
 
 ENDED_ORDERLY, ENDED_BY_FORCE, ENDED_CRASHED, ENDED_SAVED, ENDED_FAILED = 0, 1, 2, 4, 5
 """Details of the event `STOPPED` (virDomainEventStoppedDetailType)."""
@@ -71,6 +71,16 @@ def define(connection: Any, xml: str, autostart: bool) -> None:
         raise
 
 
+def boot_from(connection: Any, name: str, boot: Boot) -> None:
+    """Let a machine boot another system from its next start on."""
+    import libvirt
+
+    domain = connection.lookupByName(name)
+    flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+    xml = switched(domain.XMLDesc(flags), boot)
+    connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+
+
 def start(connection: Any, name: str) -> None:
     """Start a machine; nothing if it runs.
 
@@ -130,6 +140,17 @@ def undefine(connection: Any, name: str) -> None:
 def console(connection: Any, name: str) -> str | None:
     """The pseudo terminal of a running machine's serial console."""
     return console_device(connection.lookupByName(name).XMLDesc())
+
+
+def booted(connection: Any, name: str) -> str | None:
+    """The kernel that a running machine has booted directly."""
+    domain = connection.lookupByName(name)
+    return kernel(domain.XMLDesc()) if domain.isActive() else None
+
+
+def status(connection: Any, name: str) -> str | None:
+    """The socket on which a running machine says how far it is, if it is one that does."""
+    return status_socket(connection.lookupByName(name).XMLDesc())
 
 
 def statistics(connection: Any, name: str) -> dict[str, Any]:

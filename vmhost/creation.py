@@ -61,7 +61,8 @@ class Creation:
         defined = False
         try:
             directory = await machines.storage.make(recipe, disks, progress)
-            xml = domain_xml(recipe, ability.accelerator, directory, uuid)
+            boot = machines.storage.boot(name)
+            xml = domain_xml(recipe, ability.accelerator, directory, uuid, boot)
             await machines.link.do(
                 lambda connection: calls.define(connection, xml, recipe.autostart), CHANGE_S
             )

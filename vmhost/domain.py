@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
@@ -15,7 +16,28 @@ NAMESPACE = "urn:branchline:vm"
 TYPES = {"kvm": "kvm", "tcg": "qemu"}
 _MACHINES = {"x86-64": ("x86_64", "q35"), "arm64": ("aarch64", "virt")}
 
+_LETTERS = "abcdefghi"
+_BOOT = ("kernel", "initrd", "cmdline")
+
 ElementTree.register_namespace("branchline", NAMESPACE)
+
+
+STATUS_CHANNEL = "org.branchline.status.0"
+"""On it a machine that we have built says how far it is."""
+_SYSTEM_DISK = "bl-system"
+
+
+@dataclass(frozen=True)
+class Boot:
+    """A system that is booted directly: its kernel, initrd and disk are in `directory`, `arguments` the kernel's."""
+
+    directory: Path
+    arguments: str
+
+    @property
+    def system(self) -> Path:
+        """The disk, which is only read."""
+        return self.directory / "system"
 
 
 def disk_file(directory: Path, disk: str) -> Path:
@@ -23,10 +45,13 @@ def disk_file(directory: Path, disk: str) -> Path:
     return directory / f"{disk}.qcow2"
 
 
-def domain_xml(recipe: Recipe, accelerator: Accelerator, directory: Path, uuid: str = "") -> str:
+def domain_xml(
+    recipe: Recipe, accelerator: Accelerator, directory: Path, uuid: str = "", boot: Boot | None = None
+) -> str:
     """The domain: virtio throughout, a serial console, a channel for the guest agent. Disks are in `directory`.
 
-    `uuid` is that of a machine that is restored; a new one is made if left out.
+    `uuid` is that of a machine that is restored; a new one is made if left out. It boots from the first disk, or from
+    `boot` if that is given.
     """
     root = ElementTree.Element("domain", type=TYPES[accelerator])
     _put(root, "name", recipe.name)
@@ -40,9 +65,14 @@ def domain_xml(recipe: Recipe, accelerator: Accelerator, directory: Path, uuid: 
     _put(root, "memory", str(int(recipe.memory)), unit="b")
     _put(root, "vcpu", str(recipe.vcpus))
     arch, machine = _MACHINES[recipe.arch]
-    system = _put(root, "os", **({"firmware": "efi"} if recipe.arch == "arm64" else {}))
+    uefi = recipe.arch == "arm64" and boot is None
+    system = _put(root, "os", **({"firmware": "efi"} if uefi else {}))
     _put(system, "type", "hvm", arch=arch, machine=machine)
-    _put(system, "boot", dev="hd")
+    if boot is None:
+        _put(system, "boot", dev="hd")
+    else:
+        for tag in _BOOT:
+            _put(system, tag)
     features = _put(root, "features")
     _put(features, "acpi")
     if recipe.arch == "x86-64":
@@ -52,8 +82,48 @@ def domain_xml(recipe: Recipe, accelerator: Accelerator, directory: Path, uuid: 
     _put(root, "on_poweroff", "destroy")
     _put(root, "on_reboot", "restart")
     _put(root, "on_crash", "restart")
-    _devices(_put(root, "devices"), recipe, directory)
+    devices = _put(root, "devices")
+    _devices(devices, recipe, directory)
+    if boot is not None:
+        made = _put(devices, "disk", type="file", device="disk")
+        _put(made, "driver", name="qemu", type="raw")
+        _put(made, "source")
+        _put(made, "target", dev=f"vd{_LETTERS[len(recipe.disks)]}", bus="virtio")
+        _put(made, "readonly")
+        _put(made, "serial", _SYSTEM_DISK)
+        _limit(made, recipe)
+        _put(_put(devices, "channel", type="unix"), "target", type="virtio", name=STATUS_CHANNEL)
+        _switch(root, boot)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def switched(xml: str, boot: Boot) -> str:
+    """The description `xml` of a machine that boots a system directly, when it is to boot another."""
+    root = ElementTree.fromstring(xml)
+    _switch(root, boot)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _switch(root: ElementTree.Element, boot: Boot) -> None:
+    values = {
+        "kernel": str(boot.directory / "vmlinuz"),
+        "initrd": str(boot.directory / "initrd"),
+        "cmdline": boot.arguments,
+    }
+    for tag in _BOOT:
+        element = root.find(f"os/{tag}")
+        assert element is not None
+        element.text = values[tag]
+    source = root.find(f"devices/disk[serial='{_SYSTEM_DISK}']/source")
+    assert source is not None
+    source.set("file", str(boot.system))
+
+
+def _limit(disk: ElementTree.Element, recipe: Recipe) -> None:
+    limit = _put(disk, "iotune")
+    _put(limit, "total_bytes_sec", str(int(recipe.disk_rate)))
+    _put(limit, "total_iops_sec", str(recipe.disk_operations))
+    _put(limit, "group_name", "disks")  # one limit for all of them
 
 
 def _devices(devices: ElementTree.Element, recipe: Recipe, directory: Path) -> None:
@@ -70,11 +140,8 @@ def _devices(devices: ElementTree.Element, recipe: Recipe, directory: Path) -> N
             rerror_policy="report",
         )
         _put(made, "source", file=str(disk_file(directory, disk.name)))
-        _put(made, "target", dev=f"vd{'abcdefgh'[at]}", bus="virtio")
-        limit = _put(made, "iotune")
-        _put(limit, "total_bytes_sec", str(int(recipe.disk_rate)))
-        _put(limit, "total_iops_sec", str(recipe.disk_operations))
-        _put(limit, "group_name", "disks")  # one limit for all of them
+        _put(made, "target", dev=f"vd{_LETTERS[at]}", bus="virtio")
+        _limit(made, recipe)
     for network in recipe.networks:
         card = _put(devices, "interface", type="bridge")
         if network.mac is not None:
@@ -105,3 +172,17 @@ def console_device(xml: str) -> str | None:
     """The pseudo terminal of a running domain's serial console."""
     console = ElementTree.fromstring(xml).find("devices/console")
     return None if console is None else console.get("tty")
+
+
+def status_socket(xml: str) -> str | None:
+    """The socket of a running domain's STATUS_CHANNEL."""
+    for channel in ElementTree.fromstring(xml).iterfind("devices/channel"):
+        target, source = channel.find("target"), channel.find("source")
+        if target is not None and source is not None and target.get("name") == STATUS_CHANNEL:
+            return source.get("path")
+    return None
+
+
+def kernel(xml: str) -> str | None:
+    """What a domain boots directly, if it does."""
+    return ElementTree.fromstring(xml).findtext("os/kernel")

@@ -8,11 +8,14 @@ subject is such a file, an attribute here, a file of its methods in `appliance/c
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 
 from vmhost.abilities import Abilities
 from vmhost.backup.backups import Backups
 from vmhost.creation import Creation
+from vmhost.directory.signing import BundleKey
+from vmhost.directory.updating import Updating
 from vmhost.guarantees import Guarantees
 from vmhost.health.watch import Watch
 from vmhost.lifecycle import Lifecycle
@@ -24,13 +27,16 @@ from vmhost.storage import Storage
 
 
 class Host:
-    """On the libvirtd of `uri`, disks in `directory`. `tell` hears what happens: kind, severity, text, evidence.
+    """On the libvirtd of `uri`, disks in `directory`, systems signed by one of the keys `trusted`.
 
-    `scratch` is a directory for what is needed for seconds, best in memory.
+    `scratch` is a directory for what is needed for seconds, best in memory. `tell` hears what happens: kind, severity,
+    text, evidence.
     """
 
-    def __init__(self, uri: str, directory: Path, scratch: Path, tell: Tell) -> None:
-        self.machines = Machines(Link(uri), Storage(directory), tell)
+    def __init__(
+        self, uri: str, directory: Path, scratch: Path, trusted: Iterable[BundleKey], tell: Tell
+    ) -> None:
+        self.machines = Machines(Link(uri), Storage(directory, trusted), tell)
         guarantees = Guarantees()
         self.running = Running(self.machines, guarantees)
         abilities = Abilities()
@@ -38,8 +44,9 @@ class Host:
         self.lifecycle = Lifecycle(self.machines, self.running)
         self.backups = Backups(self.machines, self.running, self.creation, abilities)
         self.health = Watch(self.machines, scratch)
+        self.updating = Updating(self.machines, self.running, self.lifecycle)
         self.looking = Looking(self.machines, abilities, guarantees, self.health)
 
     async def run(self) -> None:
         """Keep machines running, until cancelled."""
-        await asyncio.gather(self.running.run(), self.backups.run(), self.health.run())
+        await asyncio.gather(self.running.run(), self.backups.run(), self.health.run(), self.updating.run())

@@ -107,6 +107,12 @@ class Recipe(_Part, frozen=True):
         int, _says("Reads and writes a second that all its disks together may do.")
     ] = 2000
     networks: Annotated[tuple[Network, ...], _says("Its network cards, one [[networks]] each.")] = ()
+    bundle: Annotated[
+        str,
+        _says(
+            "Directory of a signed system (docs/DIRECTORY.md) that the machine boots instead; the disks are its data."
+        ),
+    ] = ""
     kind: Annotated[
         Kind,
         _says("What the guest is. It decides how a backup is restored: a directory's disk never comes back."),
@@ -151,7 +157,8 @@ def parse(text: str, file: str) -> Recipe:
         for disk in recipe.disks
     )
     health = from_directory(recipe.health, base) if recipe.health else None
-    return msgspec.structs.replace(recipe, disks=disks, health=health)
+    bundle = os.path.abspath(base / recipe.bundle) if recipe.bundle else ""
+    return msgspec.structs.replace(recipe, disks=disks, health=health, bundle=bundle)
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
@@ -197,6 +204,8 @@ def _problems(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
         yield "disk_operations", "is out of range", f"use {LEAST_OPERATIONS} to {MOST_OPERATIONS}"
     if not 1 <= len(recipe.disks) <= MOST_DISKS:
         yield "disks", f"there are {len(recipe.disks)}", f"write 1 to {MOST_DISKS} [[disks]]"
+    if "\0" in recipe.bundle:
+        yield "bundle", "has a zero byte in it", "write the path without it"
     if len(recipe.networks) > MOST_NETWORKS:
         yield "networks", f"there are {len(recipe.networks)}", f"write at most {MOST_NETWORKS} [[networks]]"
     for at, disk in enumerate(recipe.disks):

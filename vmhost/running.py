@@ -25,7 +25,7 @@ class Running:
         self._stirred = asyncio.Event()  # something for the keeper
         self._returned = asyncio.Event()  # libvirtd, whose machines have not been looked through
         self._stopping: dict[str, set[asyncio.Future[None]]] = {}
-        self.on_stock: Callable[[], None] = lambda: None
+        self.on_stock: list[Callable[[], None]] = []
         """Called when it is known again which machines there are, after libvirtd or this process has come back."""
 
     async def run(self) -> None:
@@ -92,7 +92,8 @@ class Running:
                 ):
                     self._keeper.want(one.name)
                     self._crashed(one.name, "is not running")
-            self.on_stock()
+            for tell in self.on_stock:
+                tell()
 
     async def _sweep(self, defined: set[str]) -> None:
         machines = self._machines

@@ -6,12 +6,14 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from vmhost import images
 from vmhost.abilities import disk_left
-from vmhost.domain import disk_file
+from vmhost.directory import bundle, slots
+from vmhost.directory.signing import BundleKey
+from vmhost.domain import Boot, disk_file
 from vmhost.errors import VmError
 from vmhost.half_made import MARK, HalfMade, read
 from vmhost.recipe import Recipe, to_dict
@@ -24,8 +26,10 @@ KEPT_S = 86400.0
 class Storage:
     """All machines' disks, in `directory`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, trusted: Iterable[BundleKey]) -> None:
         self._directory = directory
+        self.trusted = tuple(trusted)
+        """Who may have signed the systems that machines boot."""
 
     @property
     def directory(self) -> Path:
@@ -58,6 +62,8 @@ class Storage:
                 size = max(size, image.virtual_size)
             found.append((image, size))
         needed, left = sum(size for _, size in found) + images.RESERVE, disk_left(self._directory)
+        if recipe.bundle:
+            needed += 2 * bundle.size(await asyncio.to_thread(self._manifest, recipe))  # and its next version
         left += sum(
             file.stat().st_blocks * 512 for file in self.of(recipe.name).glob("*")
         )  # of an earlier try
@@ -81,6 +87,8 @@ class Storage:
         half = await self._begun(recipe, disks)
         whole = sum(image.virtual_size for image, _ in disks if image) or 1
         before = 0
+        if recipe.bundle:
+            await asyncio.to_thread(self._take, recipe, directory)
         for disk, (image, size) in zip(recipe.disks, disks, strict=True):
             file = disk_file(directory, disk.name)
             if image is None:
@@ -100,6 +108,30 @@ class Storage:
                 copied(image.virtual_size)
             before += image.virtual_size
         return directory
+
+    def _manifest(self, recipe: Recipe) -> bundle.Manifest:
+        manifest = bundle.read(Path(recipe.bundle), self.trusted)
+        if manifest.arch != recipe.arch:
+            raise VmError(
+                "refused", f"bundle: {recipe.bundle} is for {manifest.arch}, the machine is {recipe.arch}"
+            )
+        return manifest
+
+    def _take(self, recipe: Recipe, directory: Path) -> None:
+        first = slots.Slots()
+        target = slots.slot_directory(directory, first.active)
+        shutil.rmtree(target, ignore_errors=True)  # of an earlier try
+        bundle.take(Path(recipe.bundle), self._manifest(recipe), target, lambda _: None)
+        slots.write(directory, first)
+
+    def boot(self, name: str, slot: slots.Slot | None = None) -> Boot | None:
+        """The system in that slot of a machine, or in the one that it boots; None if it has no slots."""
+        directory = self.of(name)
+        kept = slots.read(directory)
+        if kept is None:
+            return None
+        place = slots.slot_directory(directory, slot or kept.booted)
+        return Boot(place, bundle.taken(place).kernel_arguments)
 
     async def _begun(self, recipe: Recipe, disks: list[tuple[images.Image | None, int]]) -> HalfMade:
         """A directory in which the disks can be made, and how far they are."""

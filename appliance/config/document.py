@@ -12,6 +12,7 @@ import msgspec
 from appliance.config import schema, values
 from appliance.config.units import Duration, Rate, Size, show_rate, show_size
 from appliance.config.verify import field_facts
+from vmhost.directory.signing import BundleKey
 
 _SECTIONS: Final = (
     ("[box]", schema.Box),
@@ -57,6 +58,7 @@ _KINDS: Final[dict[Any, str]] = {
     values.Endpoint: "address and port",
     values.Ports: "port or range",
     values.PublicKey: "public key",
+    BundleKey: "public key",
     schema.Path: "table, see below",
 }
 

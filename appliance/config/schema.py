@@ -13,6 +13,7 @@ import msgspec
 from appliance.config.units import Duration, Rate, Size
 from appliance.config.values import Endpoint, Host, Interface, Name, Ports, Prefix, PublicKey
 from appliance.marking import Mark
+from vmhost.directory.signing import BundleKey
 
 
 def _is(
@@ -342,6 +343,12 @@ class Vm(_Section, frozen=True):
             "libvirt's address of the daemon that runs the machines. Disks are in `box.state_dir`, under `vm`."
         ),
     ] = "qemu:///system"
+    trusted_keys: Annotated[
+        tuple[BundleKey, ...],
+        _is(
+            "Public keys of the build hosts whose systems this box runs: what `branchline vm build key` prints there."
+        ),
+    ] = ()
 
 
 class Config(_Section, frozen=True):

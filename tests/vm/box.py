@@ -16,6 +16,7 @@ from typing import Any
 
 from appliance.identity import create
 from appliance.rpc import Client, UnreachableError
+from vmhost.directory import signing
 
 DEADLINE_S = 60.0
 SOCKET = Path("/run/libvirt/libvirt-sock")
@@ -41,6 +42,8 @@ class VmBox:
         for name in ("run", "state"):
             (directory / name).mkdir()
         create(directory / "box.key")
+        self.build_key = directory / "build.key"
+        trusted = signing.create(self.build_key)
         (directory / "box.toml").write_text(
             f"""
 [box]
@@ -54,6 +57,7 @@ run_dir = "{directory}/run"
 
 [vm]
 libvirt = "qemu+unix:///system?socket={SOCKET}"
+trusted_keys = ["{trusted}"]
 """
         )
 

@@ -39,7 +39,7 @@ class Backups:
         self._sending = Sending()
         self._stirred = asyncio.Event()
         self._failed: dict[str, float] = {}  # when a backup was tried in vain
-        running.on_stock = self._stirred.set
+        running.on_stock.append(self._stirred.set)
 
     async def run(self) -> None:
         """Go on with what a crash cut off, and take what is due, until cancelled."""

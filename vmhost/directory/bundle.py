@@ -16,6 +16,7 @@ from typing import Annotated, BinaryIO, Literal
 
 import msgspec
 
+from vmhost import durable
 from vmhost.directory import signing
 from vmhost.errors import VmError
 from vmhost.recipe import Arch
@@ -79,15 +80,17 @@ def read(directory: Path, trusted: Iterable[signing.BundleKey]) -> Manifest:
             f"{directory} is not signed by a key that this box trusts; "
             "write the public key of its build host to `vm.trusted_keys` if you do",
         )
-    try:
-        manifest = msgspec.json.decode(content, type=Manifest)
-    except msgspec.MsgspecError as error:
-        raise VmError("refused", f"{directory / MANIFEST} is of another release: {error}") from None
+    manifest = _decoded(content, directory)
     if manifest.format != FORMAT or set(manifest.files) != set(FILES):
         raise VmError(
             "refused", f"{directory / MANIFEST}: format {manifest.format} is not known here; update this box"
         )
     return manifest
+
+
+def taken(directory: Path) -> Manifest:
+    """What the bundle that `take` has put into `directory` is; its signature was looked at then."""
+    return _decoded(_small(directory / MANIFEST), directory)
 
 
 def size(manifest: Manifest) -> int:
@@ -110,12 +113,19 @@ def take(source: Path, manifest: Manifest, target: Path, progress: Progress) -> 
                 source / name, manifest.files[name], half / name, lambda n: progress(n / whole), done
             )
         for name in (MANIFEST, SIGNATURE):
-            _keep(half / name, _small(source / name))
+            durable.replace(half / name, _small(source / name))
         half.rename(target)
-        _sync_directory(target.parent)
+        durable.sync(target.parent)
     except BaseException:
         shutil.rmtree(half, ignore_errors=True)
         raise
+
+
+def _decoded(content: bytes, directory: Path) -> Manifest:
+    try:
+        return msgspec.json.decode(content, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise VmError("refused", f"{directory / MANIFEST} is of another release: {error}") from None
 
 
 def _take(source: Path, said: File, target: Path, progress: Callable[[int], None], done: int) -> int:
@@ -157,18 +167,3 @@ def _open(path: Path) -> BinaryIO:
         os.close(descriptor)
         raise VmError("refused", f"{path} is no file; name the directory of a bundle")
     return open(descriptor, "rb")
-
-
-def _keep(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,7 +8,7 @@ from typing import Any
 
 from appliance.config import Config
 from appliance.control.in_force import Emit
-from appliance.control.vms import backups, creation, health, lifecycle, looking
+from appliance.control.vms import backups, creation, health, lifecycle, looking, updating
 from appliance.control.vms.answer import Answer
 from appliance.rpc import Params, RpcError
 from appliance.rpc_asyncio import AsyncHandler
@@ -16,7 +16,7 @@ from vmhost.errors import VmError
 from vmhost.host import Host
 
 DIRECTORY = "vm"  # in the state directory
-SUBJECTS = (looking, creation, lifecycle, backups, health)
+SUBJECTS = (looking, creation, lifecycle, backups, health, updating)
 
 
 class Vms:
@@ -26,7 +26,7 @@ class Vms:
         self._host: Host | None = None
         if config.vm is not None:
             directory, scratch = Path(config.box.state_dir) / DIRECTORY, Path(config.box.run_dir)
-            self._host = Host(config.vm.libvirt, directory, scratch, emit)
+            self._host = Host(config.vm.libvirt, directory, scratch, config.vm.trusted_keys, emit)
 
     def handlers(self) -> dict[str, AsyncHandler]:
         """By the name of the method."""

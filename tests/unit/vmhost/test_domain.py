@@ -3,8 +3,19 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 from tests.unit.vmhost.test_recipe import GOOD
-from vmhost.domain import NAMESPACE, console_device, domain_xml, kept_recipe
+from vmhost.domain import (
+    NAMESPACE,
+    Boot,
+    console_device,
+    domain_xml,
+    kept_recipe,
+    kernel,
+    status_socket,
+    switched,
+)
 from vmhost.recipe import parse, to_dict
 
 
@@ -42,6 +53,38 @@ def test_arm64_boots_by_uefi() -> None:
     assert system is not None
     assert (root.get("type"), kind.get("arch"), kind.get("machine")) == ("kvm", "aarch64", "virt")
     assert system.get("firmware") == "efi"
+
+
+@pytest.mark.parametrize("arch", ["x86-64", "arm64"])
+def test_a_machine_that_boots_a_slot(arch: str) -> None:
+    recipe = parse(GOOD.replace("vcpus = 2", f'arch = "{arch}"'), "/directory.toml")
+    xml = domain_xml(recipe, "tcg", Path("/vm"), boot=Boot(Path("/vm/slot-a"), "quiet"))
+    for slot in ("a", "b", "a"):
+        xml = switched(xml, Boot(Path(f"/vm/slot-{slot}"), f"quiet {slot}"))
+        root = ElementTree.fromstring(xml)
+        system = root.find("os")
+        assert system is not None
+        assert system.get("firmware") is None
+        assert system.find("boot") is None
+        assert kernel(xml) == f"/vm/slot-{slot}/vmlinuz"
+        assert root.findtext("os/initrd") == f"/vm/slot-{slot}/initrd"
+        assert root.findtext("os/cmdline") == f"quiet {slot}"
+        disks = root.findall("devices/disk")
+        assert [one.find("source").get("file") for one in disks] == [  # type: ignore[union-attr]
+            "/vm/system.qcow2",
+            "/vm/data.qcow2",
+            f"/vm/slot-{slot}/system",
+        ]
+        assert [one.find("readonly") is not None for one in disks] == [False, False, True]
+        assert len({one.find("target").get("dev") for one in disks}) == 3  # type: ignore[union-attr]
+
+
+def test_where_a_machine_says_how_far_it_is() -> None:
+    channel = "<channel><source path='{}'/><target name='{}'/></channel>"
+    two = channel.format("/a", "org.qemu.guest_agent.0") + channel.format("/b", "org.branchline.status.0")
+    assert status_socket(f"<domain><devices>{two}</devices></domain>") == "/b"
+    off = "<channel><target name='org.branchline.status.0'/></channel>"
+    assert status_socket(f"<domain><devices>{off}</devices></domain>") is None
 
 
 def test_where_the_console_is() -> None:
