@@ -7,6 +7,7 @@ is chosen only when the lane has room for it: the queue stays here, by flow, whe
 from __future__ import annotations
 
 import heapq
+import math
 import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -288,7 +289,8 @@ class BulkSender:
 
 def _queue(lane: Lane) -> int:
     """Bytes that may wait in the lane's own queue."""
-    return int(min(max(QUEUE_S * min(lane.bottleneck, lane.pace), LEAST_QUEUE), HIGH_WATER))
+    rate = lane.pace if lane.bottleneck == math.inf else lane.carries
+    return int(min(max(QUEUE_S * rate, LEAST_QUEUE), HIGH_WATER))
 
 
 class BulkReceiver:

@@ -33,6 +33,8 @@ LEAST_UNSENT = 8 * 1024  # which is so many bytes
 MOST_UNSENT = 64 * 1024  # to so many
 READING_S = 0.02  # taken from one lane in a round before others have their turn
 MEASURE_S = 0.05
+SURE = 20  # measurements that tell what a link can carry; TCP begins slowly
+FADE = 0.995  # what it once carried counts less with each that comes after
 RECENT_S = 0.5  # how long a link that was the bottleneck is taken to be it still
 QUIET_S = 0.5  # without being blocked, after which TCP's idea of the link may be that of a trickle
 LOW_WATER = 64 * 1024  # a backlog below it asks the sender for more
@@ -90,6 +92,8 @@ class Lane:
             0.0  # bytes per second that the link took of late while it was the bottleneck; 0: not known
         )
         self.pace = math.inf  # bytes per second under which it is held
+        self._best = 0.0  # of the measured rates, the oldest counting least
+        self._measured = 0
         self._unsent = MOST_UNSENT
         self.began = loop.now
         self.large_at = -math.inf  # when it last sent more than fits into a small packet
@@ -166,6 +170,14 @@ class Lane:
         """Bytes per second that the link takes while it is what everything waits for, or was of late; else infinite."""
         waited = self.blocked or self._loop.now - self.blocked_at < RECENT_S
         return self.drain_rate if waited and self.drain_rate else math.inf
+
+    @property
+    def carries(self) -> float:
+        """The most it has carried of late, bytes per second; infinite while that is not known.
+
+        Not what it carries now: who makes the queue fit that, and is late himself once, has made the link slower.
+        """
+        return min(self._best if self._measured >= SURE else math.inf, self.pace)
 
     @property
     def connected(self) -> bool:
@@ -395,6 +407,7 @@ class Lane:
             if now - began >= MEASURE_S:
                 rate = (self.bytes_out - sent) / (now - began)
                 self.drain_rate = rate if not self.drain_rate else (self.drain_rate + rate) / 2
+                self._best, self._measured = max(rate, FADE * self._best), self._measured + 1
                 self._keep_short()
                 self._stall = (now, self.bytes_out)
         elif blocked:
@@ -405,7 +418,7 @@ class Lane:
 
     def _keep_short(self) -> None:
         """What lies in the kernel keeps its place in the queue: of a slow link that is less."""
-        wanted = min(max(UNSENT_S * min(self.drain_rate or math.inf, self.pace), LEAST_UNSENT), MOST_UNSENT)
+        wanted = min(max(UNSENT_S * self.carries, LEAST_UNSENT), MOST_UNSENT)
         unsent = 1 << round(math.log2(wanted))
         if unsent != self._unsent:
             self._unsent = unsent
