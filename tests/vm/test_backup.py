@@ -1,5 +1,6 @@
 """Backups of real guests: taken, proved, restored."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -13,7 +14,10 @@ import libvirt
 import libvirt_qemu
 import pytest
 
-from tests.vm.box import BRIDGE, VmBox, until
+from tests.vm.box import BRIDGE, SOCKET, VmBox, until
+from vmhost.backup import archive
+from vmhost.errors import VmError
+from vmhost.link import Link
 
 SIGN = ("--boot", "--sign", "guest ready")
 
@@ -115,6 +119,24 @@ def test_the_file_systems_are_frozen_at_the_point_in_time(box: VmBox, agile: str
     assert "has_journal" in features
     assert "needs_recovery" not in features
     assert "its agent answered" in box.vm("verify", agile, "latest", "--boot")
+
+
+def test_a_file_that_the_guest_makes_is_copied(box: VmBox, agile: str, tmp_path: Path) -> None:
+    """Larger than one piece; and what goes wrong in the guest is told."""
+    link, file = Link(f"qemu+unix:///system?socket={SOCKET}"), tmp_path / "file"
+
+    async def fetched() -> None:
+        up = asyncio.Event()
+        link.start(on_event=lambda *_: None, on_up=up.set, on_down=lambda _: None)
+        await up.wait()
+        await archive.fetch(link, agile, file, "seq 400000 >/tmp/made; echo /tmp/made", "rm /tmp/made")
+        with pytest.raises(VmError, match="No such file"):
+            await archive.fetch(link, agile, file, "echo /tmp/made", "true")
+        with pytest.raises(VmError, match="domain-backup"):
+            await archive.fetch(link, agile, file)
+
+    asyncio.run(fetched())
+    assert file.read_text() == "".join(f"{number}\n" for number in range(1, 400001))
 
 
 def test_what_a_crash_leaves_frozen_is_thawed(box: VmBox, agile: str) -> None:
@@ -258,7 +280,9 @@ def test_a_disk_that_is_too_full_is_told_before(box: VmBox, guest: str, tmp_path
     assert "is no place for backups" in box.vm("backup", guest, "--to", "ftp://elsewhere/", fails=True)
 
 
-@pytest.mark.parametrize(("role", "said"), [("rodc", "stage it again"), ("new", "`samba-tool domain backup")])
+@pytest.mark.parametrize(
+    ("role", "said"), [("rodc", "stage it again"), ("new", "its archive is not in this backup")]
+)
 def test_the_disk_of_a_directory_never_comes_back(box: VmBox, image: Path, role: str, said: str) -> None:
     recipe = box.recipe("directory", image)
     recipe.write_text(f'kind = "directory"\nrole = "{role}"\n{recipe.read_text()}')

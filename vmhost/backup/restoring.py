@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from vmhost.values import Mac, Name, is_name
 _WHY = "its old state would undo what the other domain controllers have seen of it since"
 
 
-def objection(recipe: Recipe) -> str:
+def objection(recipe: Recipe, archives: Sequence[Path]) -> str:
     """Why the disk of such a machine does not come back, and what to do; empty if it may. Pure."""
     if recipe.kind != "directory":
         return ""
@@ -36,9 +37,12 @@ def objection(recipe: Recipe) -> str:
         return (
             f"{recipe.name} is one of several directory servers: {_WHY}, and they hold what it held; {again}"
         )
+    if not archives:
+        return f"{recipe.name} was the first of its domain: {_WHY}; its archive is not in this backup: take another"
     return (
-        f"{recipe.name} is the directory server of its domain: {_WHY}; make a new one and let it take the domain "
-        "from the archive beside the backup's disks (`samba-tool domain backup restore`)"
+        f"{recipe.name} was the first of its domain: {_WHY}; if others are left, let a new one join them; if none is, "
+        f"give the domain to a server of another name: `samba-tool domain backup restore --backup-file={archives[0]} "
+        "--newservername=NAME --targetdir=DIRECTORY` where it is to run"
     )
 
 
@@ -65,7 +69,7 @@ class Restoring:
         One that is there and off gives way: its disks are kept aside. Whatever goes wrong, it is there as before.
         """
         recipe = from_dict(manifest.recipe, str(path))
-        if text := objection(recipe):
+        if text := objection(recipe, [path / one.file for one in manifest.archives]):
             raise VmError("refused", text)
         if new_name is not None and not is_name(new_name):
             raise VmError("refused", f"{new_name!r} cannot be the name of a machine")

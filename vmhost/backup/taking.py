@@ -14,7 +14,7 @@ import msgspec
 
 from vmhost import calls, durable, images
 from vmhost.abilities import disk_left
-from vmhost.backup import job
+from vmhost.backup import archive, job
 from vmhost.backup.manifest import Consistency, Copied, Manifest
 from vmhost.backup.shelf import Shelf, measure
 from vmhost.backup.still import held_still
@@ -128,6 +128,8 @@ class Taking:
             return await self._copied(name, shelf, journal)
         await asyncio.to_thread(self._write, name, journal)
         part = shelf.part(name, stamp)
+        if found.recipe.get("role") == "new":
+            await self._archive(name, part)
         xml = job.request(_files(part, seen))
         frozen = self._machines.storage.of(name) / _FROZEN
         try:
@@ -142,6 +144,15 @@ class Taking:
         journal.begun = True
         await asyncio.to_thread(self._write, name, journal)
         return await self._finished(name, shelf, journal)
+
+    async def _archive(self, name: str, part: Path) -> None:
+        """The domain, beside the disks. Without it the backup proves something, but restores nothing: that is told."""
+        try:
+            await archive.fetch(self._machines.link, name, part / archive.FILE)
+        except (VmError, OSError) as error:
+            (part / archive.FILE).unlink(missing_ok=True)
+            text = f"the backup of {name} has no archive of its domain, so it cannot be restored: {error}"
+            self._machines.tell("vm.backup_without_domain", "error", text, {"vm": name})
 
     async def _copied(self, name: str, shelf: Shelf, journal: _Journal) -> Tree:
         files = _files(shelf.part(name, journal.stamp), journal.seen)
@@ -189,7 +200,10 @@ class Taking:
             await asyncio.sleep(LOOK_AGAIN_S)
 
     async def _shelved(self, name: str, shelf: Shelf, journal: _Journal, how: Consistency) -> Tree:
-        files = _files(shelf.part(name, journal.stamp), journal.seen)
+        part = shelf.part(name, journal.stamp)
+        files = _files(part, journal.seen)
+        domain = part / archive.FILE
+        archives = [await asyncio.to_thread(measure, domain, lambda _: None)] if domain.exists() else []
         disks = await asyncio.to_thread(_measured, files, lambda done: self._say(name, _COPYING + 0.2 * done))
         manifest = Manifest(
             name=name,
@@ -201,6 +215,7 @@ class Taking:
             consistency=how,
             why=journal.why,
             disks=disks,
+            archives=archives,
         )
         path = await asyncio.to_thread(shelf.finish, journal.stamp, manifest)
         return {

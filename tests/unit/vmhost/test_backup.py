@@ -133,6 +133,11 @@ def test_a_twin_meets_nobody() -> None:
 )
 def test_a_directory_is_not_restored(role: str, said: str) -> None:
     text = GOOD.replace("vcpus", f'kind = "directory"\nrole = "{role}"\nvcpus')
-    assert said in objection(parse(text, "/directory.toml"))
+    archive = Path("/backups/domain.tar.bz2")
+    assert said in objection(parse(text, "/directory.toml"), [archive])
+    assert (str(archive) in objection(parse(text, "/directory.toml"), [archive])) == (role == "new")
     for kind in ("plain", "windows"):
-        assert objection(parse(GOOD.replace("vcpus", f'kind = "{kind}"\nvcpus'), "/a.toml")) == ""
+        assert objection(parse(GOOD.replace("vcpus", f'kind = "{kind}"\nvcpus'), "/a.toml"), []) == ""
+    assert "take another" in objection(
+        parse(GOOD.replace("vcpus", 'kind = "directory"\nrole = "new"\nvcpus'), "/a"), []
+    )

@@ -1,0 +1,65 @@
+"""The domain of a directory server as Samba itself archives it, made in the guest by its agent.
+
+From it, and only from it, the first domain controller of a domain is made again: `samba-tool domain backup restore`
+gives the domain to a server of another name, which no other has seen in an old state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+
+from vmhost.backup import in_guest
+from vmhost.errors import VmError
+from vmhost.link import Link
+
+FILE = "domain.tar.bz2"
+WITHIN_S = 1800.0  # emulated guests are slow
+LARGEST = 2**30
+_LOOK_S = 1.0
+_PLACE = "/data/domain-backup"  # in the guest, whose system disk is only read
+MAKE = (
+    f"set -e; umask 077; rm -rf {_PLACE}; mkdir {_PLACE}; "
+    f"samba-tool domain backup offline --targetdir={_PLACE} >&2; ls {_PLACE}/*.tar.bz2"
+)
+_CLEAN = f"rm -rf {_PLACE}"
+
+
+async def fetch(link: Link, name: str, file: Path, make: str = MAKE, clean: str = _CLEAN) -> None:
+    """Have the guest `make` a file, whose path it says, and copy it to `file`; then it is to `clean` up.
+
+    VmError, or OSError for `file`, if that fails.
+    """
+    try:
+        status, path, wrong = await _run(link, name, make)
+        if status != 0 or not path:
+            raise VmError("failed", wrong.splitlines()[-1] if wrong else f"exit status {status}")
+        await _copy(link, name, path, file)
+    finally:
+        with contextlib.suppress(VmError):
+            await _run(link, name, clean)
+
+
+async def _run(link: Link, name: str, script: str) -> tuple[int, str, str]:
+    pid = await link.do(lambda connection: in_guest.begin(connection, name, "/bin/sh", "-c", script))
+    deadline = time.monotonic() + WITHIN_S
+    while (ended := await link.do(lambda connection: in_guest.ended(connection, name, pid))) is None:
+        if time.monotonic() > deadline:
+            raise VmError("failed", f"it takes longer than {WITHIN_S:g} s")
+        await asyncio.sleep(_LOOK_S)
+    return ended
+
+
+async def _copy(link: Link, name: str, path: str, file: Path) -> None:
+    handle = await link.do(lambda connection: in_guest.open_file(connection, name, path))
+    try:
+        with file.open("wb") as target:
+            while piece := await link.do(lambda connection: in_guest.read(connection, name, handle)):
+                await asyncio.to_thread(target.write, piece)
+                if target.tell() > LARGEST:
+                    raise VmError("failed", f"it is larger than {LARGEST} bytes")
+    finally:
+        with contextlib.suppress(VmError):
+            await link.do(lambda connection: in_guest.close(connection, name, handle))
