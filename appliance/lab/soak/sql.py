@@ -16,7 +16,8 @@ from appliance.lab.tools import LabError, check, find
 PORT = 5432
 PROGRAMS = Path("/usr/lib/postgresql")  # Debian keeps those of each version in a directory there
 USER = "postgres"  # the server does not run as root
-DATABASE = "postgres"
+# Without Kerberos: with a ticket of whoever runs this lying about, libpq would look for a KDC, and wait for it.
+DATABASE = "dbname=postgres gssencmode=disable"
 LINE = 900
 NEW_EVERY = 3
 START_S = 60.0
@@ -74,7 +75,7 @@ class Sql:
     def _wait_ready(self) -> None:
         """It listens before it takes anybody in."""
         deadline = time.monotonic() + START_S
-        ready = [str(self._programs / "pg_isready"), "--quiet", *self._where]
+        ready = [str(self._programs / "pg_isready"), "--quiet", *self._where, "-d", DATABASE]
         while self._client.run(ready).returncode:
             if time.monotonic() > deadline:
                 raise LabError(f"PostgreSQL takes nobody in after {START_S:.0f} s")
