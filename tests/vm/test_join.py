@@ -1,5 +1,6 @@
 """From the centre's stage file to a branch's controller, with real Samba on both sides, each in its own namespaces."""
 
+import asyncio
 import json
 import os
 import signal
@@ -15,6 +16,9 @@ import pytest
 
 from tests.vm.box import until
 from tests.vm.centre import ADMINISTRATOR, DOMAIN, PASSWORD, REALM, Centre, Place
+from vmhost.health.result import state_of
+from vmhost.health.round import check
+from vmhost.health.target import Directory
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(300)
@@ -103,6 +107,24 @@ def _stage(centre: Centre, file: Path, branch: Centre, *options: str, fails: boo
     return done.stderr if fails else done.stdout
 
 
+def _health(controller: Centre, account: str, password: str, directory: Path, site: str = SITE) -> str:
+    """What the box makes of it, logging on as `account`."""
+    secret = directory / "secret"
+    secret.touch(mode=0o600)
+    secret.write_text(password)
+    target = Directory(
+        address=controller.address,
+        realm=REALM,
+        host=controller.host,
+        site=site,
+        account=account,
+        secret=str(secret),
+    )
+    results = asyncio.run(check(target))
+    print([result for result in results if not result.ok])
+    return state_of(results)
+
+
 @pytest.fixture
 def group(centre: Centre) -> str:
     """Whose passwords the branch keeps; alice is in it, by way of another group, bob and carol are not."""
@@ -130,6 +152,8 @@ def test_an_rodc_serves_and_goes_on_without_the_centre(centre: Centre, group: st
         assert branch.guest("tend")["done"]
         assert branch.logs_on("alice-1", "Wonderland-1")
         until(branch.lists, "its DNS lists it")
+        assert _health(branch, "alice-1", "Wonderland-1", tmp_path) == "healthy"
+        assert _health(centre, "alice-1", "Wonderland-1", tmp_path, site="") == "healthy"
         centre.tool("group", "addmembers", "branch-1", "carol-1")
         centre.tool("user", "setpassword", "alice-1", "--newpassword=Looking.Glass-2")
         branch.guest("tend")
@@ -138,6 +162,8 @@ def test_an_rodc_serves_and_goes_on_without_the_centre(centre: Centre, group: st
             assert branch.logs_on("alice-1", "Looking.Glass-2")
             assert branch.logs_on("carol-1", "Wonderland-1")
             assert not branch.logs_on("bob-1", "Wonderland-1")
+            # It may have tried to replicate meanwhile.
+            assert _health(branch, "alice-1", "Looking.Glass-2", tmp_path) in ("healthy", "degraded")
         finally:
             centre.mend()
 

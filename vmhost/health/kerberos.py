@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 from vmhost.health import tool
+from vmhost.health.ldap import KEPT
 from vmhost.health.private import Private
 from vmhost.health.result import Result
 from vmhost.health.target import Directory
@@ -59,7 +60,7 @@ def judge(asked: str, said: tool.Said, *, anonymous: bool) -> Result:
         ok=False,
         latency=latency,
         evidence=f"{asked}: {why}",
-        remedy=remedy or "see whether the KDC runs and port 88 may pass",
+        remedy=remedy or f"see whether the KDC runs and port 88 may pass; {KEPT}",
     )
 
 

@@ -21,6 +21,7 @@ ROOT = (
     "currentTime",
     "isSynchronized",
 )
+KEPT = "an RODC whose centre is away logs on only those whose passwords it keeps"
 _SITE = re.compile(r"^CN=NTDS Settings,CN=[^,]+,CN=Servers,CN=([^,]+),CN=Sites,", re.IGNORECASE)
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -32,6 +33,8 @@ class Root:
     host: str = ""
     site: str = ""
     base: str = ""
+    service: str = ""
+    """Its NTDS settings, the name that other controllers know it by."""
     contexts: tuple[str, ...] = ()
     offset: float | None = None
     synchronized: bool = False
@@ -54,6 +57,7 @@ def read_root(text: str, now: float) -> Root:
         host="" if _UNFIT.search(host) else host.lower(),
         site="" if site is None or _UNFIT.search(site[1]) else site[1],
         base=ldif.first(entry, "defaultNamingContext"),
+        service=ldif.first(entry, "dsServiceName"),
         contexts=tuple(value.decode(errors="replace") for value in entry.get("namingcontexts", [])),
         offset=offset,
         synchronized=ldif.first(entry, "isSynchronized") == "TRUE",
@@ -132,13 +136,11 @@ async def check(target: Directory, host: str, private: Private, found: Root) -> 
 
 def _remedy(why: str) -> str:
     if "credentials" in why.lower():
-        return (
-            "write the account's password into its file; on an RODC put it into the allowed replication group"
-        )
+        return "write the account's password into its file"
     if "start_tls" in why:
         return "see whether its certificate is one that `ca` has signed for its name, and that it offers StartTLS"
     if "not installed" in why:
         return "install it"
     if "nothing found" in why:
         return "see whether the account is in this domain"
-    return "see whether the directory runs and port 389 may pass"
+    return f"see whether the directory runs and port 389 may pass; {KEPT}"

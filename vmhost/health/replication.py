@@ -102,13 +102,15 @@ async def check(target: Directory, host: str, private: Private, found: Root, now
         blobs = [blob for entry in ldif.parse(said.out) for blob in entry.get("repsfrom", [])]
         partners += [one for blob in blobs if (one := partner(context, blob)) is not None]
     if not partners:
-        configuration = next((name for name in found.contexts if name.startswith("CN=Configuration,")), "")
-        said = await bound_search(
-            target, host, private, "-b", f"CN=Sites,{configuration}", "(objectClass=nTDSDSA)", "dn"
+        writable = "(objectCategory=nTDSDSA)"  # an RODC is of another: nobody pulls from it
+        sites = next(
+            (f"CN=Sites,{name}" for name in found.contexts if name.startswith("CN=Configuration,")), ""
         )
+        said = await bound_search(target, host, private, "-b", sites, writable, "dn")
         if said.status != 0:
             return not_asked(f"the number of controllers: {said.complaint}", latency)
-        others = sum("dn" in entry for entry in ldif.parse(said.out)) - 1
+        names = [ldif.first(entry, "dn") for entry in ldif.parse(said.out) if "dn" in entry]
+        others = sum(name != found.service for name in names)
     return judge(partners, others, now, target.replication_within, asked, latency)
 
 
