@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,3 +84,18 @@ def test_control_ends_before_a_new_system_has_proved_healthy(
     until(lambda: bool(_evidence(box, "vm.update_undone", again)), "the machine goes back")
     box.hears(dc, f"guest ready: system {OLD[:13]}")
     assert box.call("vm_updates") == {}
+
+
+def test_a_backup_is_proved_with_the_system_that_it_was_taken_with(
+    box: VmBox, dc: str, vmlinuz: Path, tmp_path: Path
+) -> None:
+    box.vm("backup", dc)
+    new = tiny_bundle(tmp_path / "new", box.build_key, vmlinuz, version=NEW, done=True)
+    box.vm("update", dc, new)
+    box.vm("kill", dc)
+    sign = f"guest ready: system {OLD[:13]}"
+    try:
+        assert sign in box.vm("verify", dc, "latest", "--boot", "--sign", sign)
+        assert "stage it again" in box.vm("restore", dc, "latest", fails=True)
+    finally:
+        shutil.rmtree(box.directory / "state" / "vm-backups")

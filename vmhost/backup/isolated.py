@@ -15,11 +15,14 @@ _DEVICES: Final = {
 _Element = ElementTree.Element
 
 
-def isolated(xml: str, name: str, disks: Mapping[str, Path], domain_type: str) -> str:
+def isolated(
+    xml: str, name: str, disks: Mapping[str, Path], boot: Mapping[str, Path], domain_type: str
+) -> str:
     """The definition `xml`, made into that of its twin `name`.
 
-    `disks` are qcow2 files by their names in the guest ("vda"); `domain_type` is libvirt's ("kvm", "qemu"). Network
-    cards are there, with the addresses the guest knows, and their links are down.
+    `disks` are qcow2 files by their names in the guest ("vda"), `boot` the files of a system that is booted directly
+    ("kernel"), `domain_type` is libvirt's ("kvm", "qemu"). Network cards are there, with the addresses the
+    guest knows, and their links are down.
     """
     root = ElementTree.fromstring(xml)
     root.set("type", domain_type)
@@ -27,6 +30,8 @@ def isolated(xml: str, name: str, disks: Mapping[str, Path], domain_type: str) -
         _remove(root, tag)
     _found(root, "name").text = name
     _remove(_found(root, "os"), "nvram")  # a new one is made
+    for tag, file in boot.items():
+        _found(_found(root, "os"), tag).text = str(file)
     devices = _found(root, "devices")
     for device in list(devices):
         if device.tag not in _DEVICES or (device.tag == "disk" and device.get("device") != "disk"):

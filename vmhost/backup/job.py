@@ -24,6 +24,8 @@ class Seen:
     macs: tuple[str, ...]
     disks: Mapping[str, str]
     """The file of each, by its name in the guest ("vda")."""
+    boot: Mapping[str, str]
+    """The files of a system that is booted directly: "kernel" and "initrd"."""
     xml: str
 
 
@@ -48,7 +50,8 @@ def seen(connection: Any, name: str) -> Seen:
         for disk in root.iterfind("devices/disk[@type='file'][@device='disk']")
         if (target := disk.find("target")) is not None and (source := disk.find("source")) is not None
     }
-    return Seen(root.findtext("uuid", ""), macs, disks, xml)
+    boot = {tag: text for tag in ("kernel", "initrd") if (text := root.findtext(f"os/{tag}"))}
+    return Seen(root.findtext("uuid", ""), macs, disks, boot, xml)
 
 
 def request(targets: Mapping[str, Path]) -> str:

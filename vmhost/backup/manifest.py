@@ -54,13 +54,15 @@ class Manifest(msgspec.Struct, frozen=True):
     xml: str
     archives: list[Copied] = []
     """Of a directory: what `samba-tool domain backup` made in the guest."""
+    boot: dict[str, Copied] = {}
+    """Of a machine that boots its system directly: "kernel" and "initrd"."""
     proofs: list[Proof] = []
     format: int = FORMAT
 
     @property
     def files(self) -> list[Copied]:
         """All that belongs to it."""
-        return [*self.disks.values(), *self.archives]
+        return [*self.disks.values(), *self.boot.values(), *self.archives]
 
 
 def encode(manifest: Manifest) -> bytes:

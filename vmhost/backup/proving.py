@@ -85,8 +85,9 @@ class Proving:
         self._proving.add(twin)
         try:
             disks = await self._overlays(twin, path, manifest)
+            boot = {tag: path / copied.file for tag, copied in manifest.boot.items()}
             return await self._watched(
-                twin, isolated(manifest.xml, twin, disks, TYPES[ability.accelerator]), sign
+                twin, isolated(manifest.xml, twin, disks, boot, TYPES[ability.accelerator]), sign
             )
         finally:
             self._proving.discard(twin)
@@ -126,9 +127,9 @@ class Proving:
 
     def _tidy(self, twin: str, path: Path, manifest: Manifest) -> None:
         shutil.rmtree(self._machines.storage.of(twin), ignore_errors=True)
-        for disk in manifest.disks.values():
-            with contextlib.suppress(OSError):  # libvirt has lent it to QEMU's user
-                os.chown(path / disk.file, 0, 0)
+        for lent in manifest.files:  # by libvirt, to QEMU's user
+            with contextlib.suppress(OSError):
+                os.chown(path / lent.file, 0, 0)
 
 
 @contextlib.contextmanager

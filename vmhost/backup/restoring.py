@@ -24,7 +24,7 @@ _WHY = "its old state would undo what the other domain controllers have seen of 
 
 def objection(recipe: Recipe, archives: Sequence[Path]) -> str:
     """Why the disk of such a machine does not come back, and what to do; empty if it may. Pure."""
-    if recipe.kind != "directory":
+    if recipe.kind != "directory" and not recipe.bundle:  # bundles are of directories
         return ""
     again = (
         f"delete what is left of it (`branchline vm delete {recipe.name} --disks`, at the centre its account), "
@@ -33,7 +33,7 @@ def objection(recipe: Recipe, archives: Sequence[Path]) -> str:
     )
     if recipe.role == "rodc":
         return f"{recipe.name} is a read-only directory server: {_WHY}, and all it holds is at the centre; {again}"
-    if recipe.role == "dc":
+    if recipe.role != "new":
         return (
             f"{recipe.name} is one of several directory servers: {_WHY}, and they hold what it held; {again}"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import shutil
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -216,6 +217,7 @@ class Taking:
             why=journal.why,
             disks=disks,
             archives=archives,
+            boot=await asyncio.to_thread(_boot_copied, part, journal.seen),
         )
         path = await asyncio.to_thread(shelf.finish, journal.stamp, manifest)
         return {
@@ -265,6 +267,14 @@ class Taking:
 
     def _forget(self, name: str) -> None:
         (self._machines.storage.of(name) / _JOURNAL).unlink(missing_ok=True)
+
+
+def _boot_copied(part: Path, seen: job.Seen) -> dict[str, Copied]:
+    """What the system of a machine is booted with: an update may change it, and a proof needs what it was."""
+    return {
+        tag: measure(Path(shutil.copyfile(file, part / tag)), lambda _: None)
+        for tag, file in seen.boot.items()
+    }
 
 
 def _taken(seen: job.Seen) -> int:

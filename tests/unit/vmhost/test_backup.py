@@ -110,6 +110,7 @@ def test_a_twin_meets_nobody() -> None:
         xml.replace("<devices>", shared),
         "directory.proof",
         {"vda": Path("/proof/a"), "vdb": Path("/proof/b")},
+        {"kernel": Path("/proof/kernel")},
         "qemu",
     )
     root = ElementTree.fromstring(twin)
@@ -124,6 +125,7 @@ def test_a_twin_meets_nobody() -> None:
         ("link", "down"),
     ]
     assert not {"hostdev", "filesystem", "graphics"} & {device.tag for device in root.iterfind("devices/*")}
+    assert root.findtext("os/kernel") == "/proof/kernel"
     assert "/vm" not in twin
 
 
