@@ -13,11 +13,14 @@ import binascii
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from appliance.events import Severity
 from appliance.identity import Identity, fingerprint, load_identity, next_path
 from appliance.lanes.link import Role
-from appliance.peer import Peer
+
+if TYPE_CHECKING:  # the control plane has no use for the codec that comes with it
+    from appliance.peer import Peer
 
 ANNOUNCED = "key.announced"  # kinds of the events that control acts on
 READY = "key.ready"

@@ -10,10 +10,11 @@ from vmhost.domain import NAMESPACE, Boot, console_device, kept_recipe, kernel, 
 
 ENDED_ORDERLY, ENDED_BY_FORCE, ENDED_CRASHED, ENDED_SAVED, ENDED_FAILED = 0, 1, 2, 4, 5
 """Details of the event `STOPPED` (virDomainEventStoppedDetailType)."""
-STARTED, STOPPED = 2, 5
+STARTED, SUSPENDED, RESUMED, STOPPED = 2, 3, 4, 5
 """Lifecycle events (virDomainEventType)."""
 
 _STATES = {1: "running", 2: "running", 3: "paused", 4: "stopping", 5: "off", 6: "crashed", 7: "asleep"}
+_STANDS = {5: "disk full", 11: "cut off"}  # reasons of the state `paused` (virDomainPausedReason)
 _TOLD_TO_END = {1, 2, 5}  # reasons of the state `off`: shut down, forced off, saved (virDomainShutoffReason)
 
 
@@ -25,6 +26,8 @@ class Found:
     state: str
     told_to_end: bool
     """Off because somebody, perhaps the guest, wanted so."""
+    stands: str
+    """Why it is paused though nobody paused it: "disk full", "cut off" in the middle of its start, or ""."""
     autostart: bool
     recipe: dict[str, Any]
 
@@ -47,6 +50,7 @@ def survey(connection: Any) -> list[Found]:
                 name=domain.name(),
                 state=_STATES.get(state, "unknown"),
                 told_to_end=off and reason in _TOLD_TO_END,
+                stands=_STANDS.get(reason, "") if state == libvirt.VIR_DOMAIN_PAUSED else "",
                 autostart=autostart,
                 recipe=kept_recipe(kept),
             )
@@ -110,6 +114,11 @@ def force_off(connection: Any, name: str) -> bool:
     return _unless_off(domain, domain.destroy)
 
 
+def resume(connection: Any, name: str) -> None:
+    """Let a paused machine go on."""
+    connection.lookupByName(name).resume()
+
+
 def _unless_off(domain: Any, act: Callable[[], object]) -> bool:
     import libvirt
 
@@ -155,7 +164,12 @@ def status(connection: Any, name: str) -> str | None:
 
 def statistics(connection: Any, name: str) -> dict[str, Any]:
     """libvirt's counters of a machine, by libvirt's names ("cpu.time", "block.0.rd.bytes")."""
-    ((_, counters),) = connection.domainListGetStats([connection.lookupByName(name)])
+    import libvirt
+
+    flags = (
+        libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
+    )  # what QEMU would have to be waited for is left out
+    ((_, counters),) = connection.domainListGetStats([connection.lookupByName(name)], 0, flags)
     return dict(counters)
 
 

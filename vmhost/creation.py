@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from vmhost import calls
 from vmhost.abilities import Abilities
@@ -75,7 +74,7 @@ class Creation:
                 machines.known.pop(name, None)
                 self._running.let_go(name)
                 await self._undo(name)
-            if not isinstance(error, asyncio.CancelledError):
+            if name not in machines.abandoned and not isinstance(error, asyncio.CancelledError):
                 machines.storage.remove(name)
             if isinstance(error, OSError):
                 raise VmError(
@@ -88,7 +87,9 @@ class Creation:
         return {"name": name, "accelerator": ability.accelerator, "why": ability.why}
 
     async def _undo(self, name: str) -> None:
-        with contextlib.suppress(VmError):  # it does not run
-            await self._machines.link.do(lambda connection: calls.force_off(connection, name), CHANGE_S)
-        with contextlib.suppress(VmError):
-            await self._machines.link.do(lambda connection: calls.undefine(connection, name), CHANGE_S)
+        for undo in (calls.force_off, calls.undefine):
+            try:
+                await self._machines.link.do(lambda connection, undo=undo: undo(connection, name), CHANGE_S)  # type: ignore[misc]
+            except VmError as error:
+                if error.kind == "unavailable":
+                    self._machines.abandoned.add(name)  # taken back when libvirtd is there again

@@ -129,7 +129,7 @@ def _limit(disk: ElementTree.Element, recipe: Recipe) -> None:
 def _devices(devices: ElementTree.Element, recipe: Recipe, directory: Path) -> None:
     for at, disk in enumerate(recipe.disks):
         made = _put(devices, "disk", type="file", device="disk")
-        # A full disk pauses the guest, which sees no error.
+        # A full disk of the box pauses the guest, which sees no error; a broken one is the guest's to know.
         _put(
             made,
             "driver",

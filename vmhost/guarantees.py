@@ -13,10 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmhost.processes import PIDS, emulator
+
 SHARE = 0.1
 """Of the weight of one ordinary process or group: what all machines together get of the processors that others want."""
 NICE = 10  # the same weight in the kernel's table: 110 of 1024
 KILLED_FIRST = 500  # out of 1000 that the whole memory counts
+_PROC, _GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 _NORMAL = {"cpu.weight": 100, "cpu.shares": 1024}  # control groups of version 2 and 1
 
 
@@ -30,17 +33,10 @@ class Held:
 
 
 class Guarantees:
-    """Put on machines by the pid files in `pids`. `proc` and `groups` are where the kernel's files are."""
+    """Put on machines by their pid files in `pids`."""
 
-    def __init__(
-        self,
-        pids: Path = Path("/run/libvirt/qemu"),
-        proc: Path = Path("/proc"),
-        groups: Path = Path("/sys/fs/cgroup"),
-    ) -> None:
+    def __init__(self, pids: Path = PIDS) -> None:
         self._pids = pids
-        self._proc = proc
-        self._groups = groups
         self.held: dict[str, Held] = {}
         """By the machines that run."""
 
@@ -49,16 +45,16 @@ class Guarantees:
         missing = []
         processor = memory = ""
         try:
-            pid = int((self._pids / f"{name}.pid").read_text())
-        except (OSError, ValueError) as error:
-            missing.append(f"nothing: the process of {name} is not known ({error})")
+            pid = emulator(name, self._pids)
+        except ProcessLookupError as error:
+            missing.append(str(error))
         else:
             try:
                 processor = self._yield_processor(pid)
             except OSError as error:
                 missing.append(f"processor: {error}")
             try:
-                (self._proc / str(pid) / "oom_score_adj").write_text(str(KILLED_FIRST))
+                (_PROC / str(pid) / "oom_score_adj").write_text(str(KILLED_FIRST))
                 memory = f"ended before the router when memory runs out (oom_score_adj {KILLED_FIRST})"
             except OSError as error:
                 missing.append(f"memory: {error}")
@@ -77,24 +73,24 @@ class Guarantees:
                 weight = round(normal * SHARE)
                 with file.open("r+") as opened:  # open(2) must not make a file where there is no cgroup
                     opened.write(str(weight))
-                where = file.parent.relative_to(self._groups)
+                where = file.parent.relative_to(_GROUPS)
                 return f"{file.name} {weight} of {normal} on the control group {where}"
-        for thread in (self._proc / str(pid) / "task").iterdir():
+        for thread in (_PROC / str(pid) / "task").iterdir():
             with contextlib.suppress(ProcessLookupError):
                 os.setpriority(os.PRIO_PROCESS, int(thread.name), NICE)
         with contextlib.suppress(FileNotFoundError):
             # Where the scheduler groups sessions, niceness counts within one only.
-            (self._proc / str(pid) / "autogroup").write_text(str(NICE))
+            (_PROC / str(pid) / "autogroup").write_text(str(NICE))
         return f"nice {NICE}, for want of a control group of its own"
 
     def _weights(self, pid: int) -> Iterator[Path]:
         """Files that may hold the weight of its group beside ours."""
-        ours = _memberships((self._proc / "self" / "cgroup").read_text())
-        theirs = _memberships((self._proc / str(pid) / "cgroup").read_text())
+        ours = _memberships((_PROC / "self" / "cgroup").read_text())
+        theirs = _memberships((_PROC / str(pid) / "cgroup").read_text())
         for controller, file in (("", "cpu.weight"), ("cpu", "cpu.shares")):
             group = parting(ours.get(controller, ""), theirs.get(controller, ""))
             if group:
-                yield self._groups / controller / group / file
+                yield _GROUPS / controller / group / file
 
 
 def parting(ours: str, theirs: str) -> str:

@@ -22,8 +22,10 @@ from vmhost.lifecycle import Lifecycle
 from vmhost.link import Link
 from vmhost.looking import Looking
 from vmhost.machines import Machines, Tell
+from vmhost.mending import Mending
 from vmhost.running import Running
 from vmhost.storage import Storage
+from vmhost.wishes import Wishes
 
 
 class Host:
@@ -38,7 +40,8 @@ class Host:
     ) -> None:
         self.machines = Machines(Link(uri), Storage(directory, trusted), tell)
         guarantees = Guarantees()
-        self.running = Running(self.machines, guarantees)
+        self.running = Running(self.machines, Wishes(directory), guarantees)
+        self._mending = Mending(self.machines, self.running)
         abilities = Abilities()
         self.creation = Creation(self.machines, self.running, abilities)
         self.lifecycle = Lifecycle(self.machines, self.running)
@@ -49,4 +52,5 @@ class Host:
 
     async def run(self) -> None:
         """Keep machines running, until cancelled."""
-        await asyncio.gather(self.running.run(), self.backups.run(), self.health.run(), self.updating.run())
+        parts = (self.running, self.backups, self.health, self.updating, self._mending)
+        await asyncio.gather(*(part.run() for part in parts))

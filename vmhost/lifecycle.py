@@ -31,7 +31,12 @@ class Lifecycle:
             if name in self._machines.backing_up:
                 raise VmError("refused", f"{name} is being backed up; start it when that is done")
             await memory_fits(self._machines.link, memory)
-        await self._machines.link.do(lambda connection: calls.start(connection, name), CHANGE_S)
+        try:
+            await self._machines.link.do(lambda connection: calls.start(connection, name), CHANGE_S)
+        except VmError as error:
+            if error.kind == "unavailable":
+                self._running.wanted(name)  # nobody can say how far it got
+            raise
         return {"name": name, "state": "running"}
 
     async def stop(self, name: str) -> Tree:
@@ -85,7 +90,7 @@ class Lifecycle:
             raise VmError("refused", f"{name} runs; `branchline vm stop {name}` first")
         if name in machines.backing_up:
             raise VmError("refused", f"{name} is being backed up; delete it when that is done")
-        self._running.let_go(name)
+        self._running.forget(name)
         await machines.link.do(lambda connection: calls.undefine(connection, name), CHANGE_S)
         del machines.known[name]
         kept = str(machines.storage.of(name))

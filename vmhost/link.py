@@ -34,6 +34,8 @@ class Link:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: Any = None
         self._said_down = False
+        self.connects = 0
+        """How often a libvirtd has been found."""
         self.trouble = "libvirt has not been asked yet"
         """Why there is no connection; empty while there is one."""
 
@@ -70,6 +72,8 @@ class Link:
         try:
             return call(self._connection)
         except libvirt.libvirtError as error:
+            if self._connection is None or not self._connection.isAlive():
+                raise VmError("unavailable", f"libvirtd was lost meanwhile ({error})") from None
             missing = error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN
             raise VmError("not_found" if missing else "failed", str(error)) from None
 
@@ -95,6 +99,7 @@ class Link:
                 self._down(f"libvirt does not answer at {self._uri}: {error}")
                 await asyncio.sleep(RETRY_S)
                 continue
+            self.connects += 1
             self.trouble, self._said_down = "", False
             self._tell(self._on_up)
             await lost.wait()

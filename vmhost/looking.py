@@ -13,6 +13,7 @@ from vmhost.errors import VmError
 from vmhost.guarantees import Guarantees
 from vmhost.health.watch import Watch
 from vmhost.machines import Machines, Tree
+from vmhost.processes import emulator, resident
 from vmhost.room import memory_to_spare
 
 
@@ -45,8 +46,17 @@ class Looking:
             "memory_left": memory,
             "directory": str(directory),
             "disk_left": disk_left(directory),
+            "rss": {"branchline": resident(os.getpid()), "guests": self._guests()},
             "guarantees": {name: asdict(held) for name, held in sorted(self._guarantees.held.items())},
         }
+
+    def _guests(self) -> dict[str, int]:
+        """Bytes of memory that the QEMU of each running machine has."""
+        found = {}
+        for name in sorted(self._guarantees.held):
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                found[name] = resident(emulator(name))
+        return found
 
     async def machines(self) -> list[Tree]:
         """All of them, also those that are being made, or were until a crash."""
@@ -55,6 +65,7 @@ class Looking:
             {
                 "name": one.name,
                 "state": one.state,
+                "why": one.stands,
                 "health": self._health.state(one.name),
                 "autostart": one.autostart,
                 "memory": one.recipe.get("memory"),

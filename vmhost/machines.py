@@ -45,6 +45,8 @@ class Machines:
         """Those that are being made, and the fraction that is done."""
         self.backing_up: dict[str, float] = {}
         """Those that a backup is taken of, and the fraction that is done."""
+        self.abandoned: set[str] = set()
+        """Those that could not be made, nor taken back because libvirtd was lost."""
 
     def must_know(self, name: str) -> Known:
         """One of our machines; VmError if it is none, or libvirtd is not there."""

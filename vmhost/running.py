@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,17 +15,23 @@ from vmhost.guarantees import Guarantees
 from vmhost.keeper import Keeper
 from vmhost.link import CHANGE_S
 from vmhost.machines import Machines, known
+from vmhost.processes import emulator
+from vmhost.wishes import Wishes
 
 
 class Running:
     """Of all `machines`."""
 
-    def __init__(self, machines: Machines, guarantees: Guarantees) -> None:
+    def __init__(self, machines: Machines, wishes: Wishes, guarantees: Guarantees) -> None:
         self._machines = machines
+        self._wishes = wishes
         self._guarantees = guarantees
         self._keeper = Keeper()
         self._stirred = asyncio.Event()  # something for the keeper
         self._returned = asyncio.Event()  # libvirtd, whose machines have not been looked through
+        self._cut_off: set[str] = set()  # ended by us, in the middle of their start
+        self.stalled = asyncio.Event()
+        """Perhaps a machine stands still."""
         self._stopping: dict[str, set[asyncio.Future[None]]] = {}
         self.on_stock: list[Callable[[], None]] = []
         """Called when it is known again which machines there are, after libvirtd or this process has come back."""
@@ -36,6 +44,11 @@ class Running:
     def let_go(self, name: str) -> None:
         """The machine may end: it is not started again."""
         self._keeper.let_go(name)
+
+    def forget(self, name: str) -> None:
+        """It is no machine any more."""
+        self._keeper.let_go(name)
+        self._wishes.on(name)
 
     def wanted(self, name: str) -> None:
         """It runs, or is about to: kept so if it is marked `autostart`."""
@@ -84,16 +97,26 @@ class Running:
                 {one.name: known(one) for one in found},
             )
             for one in found:
-                if one.state != "off":
-                    self.wanted(one.name)
-                    self._guard(one.name)
-                elif self._keeper.wants(one.name) or (
-                    one.autostart and one.name not in before and not one.told_to_end
-                ):
-                    self._keeper.want(one.name)
-                    self._crashed(one.name, "is not running")
+                self._take_stock_of(one, known_before=one.name in before)
             for tell in self.on_stock:
                 tell()
+            self.stalled.set()
+
+    def _take_stock_of(self, one: calls.Found, *, known_before: bool) -> None:
+        if one.state == "off":
+            self._cut_off.discard(one.name)
+        if one.state != "off":
+            self.wanted(one.name)
+            if one.stands != "cut off":
+                self._guard(one.name)
+        elif one.told_to_end:
+            self._keeper.let_go(one.name)
+            self._wishes.off(one.name)
+        elif self._keeper.wants(one.name) or (
+            one.autostart and not known_before and not self._wishes.is_off(one.name)
+        ):
+            self._keeper.want(one.name)
+            self._crashed(one.name, "is not running")
 
     async def _sweep(self, defined: set[str]) -> None:
         machines = self._machines
@@ -116,22 +139,44 @@ class Running:
         if event == calls.STARTED:
             self.wanted(name)
             self._guard(name)
+            self._wishes.on(name)
             self._machines.tell("vm.started", "info", f"{name} runs", {"vm": name})
+        if event == calls.SUSPENDED:
+            self.stalled.set()
         if event != calls.STOPPED:
             return
         self._guarantees.let_go(name)
         for ended in self._stopping.pop(name, set()):
             if not ended.done():
                 ended.set_result(None)
-        if name in self._machines.making:
+        if name in self._machines.making or name in self._machines.abandoned:
             return  # who makes it says what became of it
+        if name in self._cut_off:
+            self.stalled.set()
+            return
         if detail in (calls.ENDED_CRASHED, calls.ENDED_FAILED):
             self._crashed(name, "has ended without having been told to")
             return
         self._keeper.let_go(name)
+        self._wishes.off(name)
         how = {calls.ENDED_ORDERLY: "has shut down", calls.ENDED_BY_FORCE: "has been forced off"}
         text = f"{name} {how.get(detail, 'has been stopped')}"
         self._machines.tell("vm.stopped", "info", text, {"vm": name})
+
+    def end_start(self, name: str) -> None:
+        """End a machine that libvirtd has left in the middle of its start; `started_not` when it has ended.
+
+        Not by libvirtd: it may hold on to the start, and then makes whatever is asked of the machine wait for it.
+        """
+        self._cut_off.add(name)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(emulator(name), signal.SIGKILL)
+
+    def started_not(self, name: str) -> None:
+        """A machine is off that was ended in the middle of its start. One with `autostart` is started anew."""
+        if name in self._cut_off:
+            self._cut_off.discard(name)
+            self._crashed(name, "was left in the middle of its start when libvirtd was lost")
 
     def _guard(self, name: str) -> None:
         held = self._guarantees.put_on(name)

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import dedupe
 from appliance.attempt import Attempt
 from appliance.control.in_force import InForce
 from appliance.control.planes import Planes
@@ -37,6 +36,8 @@ class Caches:
 
         `totals`: what these take of the disk and all take of the index memory, and the limits of both, in bytes.
         """
+        import dedupe  # 5 MB, for those who ask
+
         action, peer = params.get("action", "status"), params.get("peer")
         if action not in _ACTIONS:
             raise RpcError("bad_request", f"action is one of {', '.join(_ACTIONS)}")

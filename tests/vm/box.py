@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.identity import create
-from appliance.rpc import Client, UnreachableError
+from appliance.rpc import Client, RpcError, UnreachableError
 from vmhost.directory import signing
 
 DEADLINE_S = 60.0
@@ -136,6 +136,14 @@ trusted_keys = ["{trusted}"]
         lines = self.vm("list", "--json").splitlines()
         return {one["name"]: one["state"] for one in map(json.loads, lines)}
 
+    def known(self, name: str) -> bool:
+        """Whether control has looked through libvirtd's machines, and `name` is one of them."""
+        try:
+            self.call("vm_stats", name=name)
+        except RpcError:
+            return False
+        return True
+
     def kinds(self, since: float) -> list[str]:
         """Kinds of events after that moment."""
         return [event["kind"] for event in self.call("events", since=since)]
@@ -186,9 +194,9 @@ trusted_keys = ["{trusted}"]
                     said += os.read(device, 4096)
                 except BlockingIOError:
                     time.sleep(0.05)
-                for line in said.decode(errors="replace").splitlines()[:-1]:
-                    if wanted in line:
-                        return line
+                for line in said.decode(errors="replace").splitlines(keepends=True):
+                    if wanted in line and line.endswith("\n"):
+                        return line.rstrip()
         finally:
             os.close(device)
 
@@ -202,13 +210,15 @@ trusted_keys = ["{trusted}"]
         bridge: str = BRIDGE,
         vcpus: int = 1,
         empty: str = "",
+        second: Path | None = None,
     ) -> Path:
-        """A recipe of the tiny guest; `empty` is the size of a second disk."""
+        """A recipe of the tiny guest; `empty` is the size of a second disk, or `second` its image."""
         file = self.directory / f"{name}.toml"
-        second = f'[[disks]]\nname = "data"\nsize = "{empty}"\n' if empty else ""
+        data = f'size = "{empty}"' if empty else f'image = "{second}"'
+        disks = f'[[disks]]\nname = "data"\n{data}\n' if empty or second else ""
         file.write_text(
             f'name = "{name}"\nmemory = "96MiB"\nvcpus = {vcpus}\nstop_within = "{stop_within}"\n'
             f"autostart = {str(autostart).lower()}\n"
-            f'[[disks]]\nname = "system"\nimage = "{image}"\n{second}[[networks]]\nbridge = "{bridge}"\n'
+            f'[[disks]]\nname = "system"\nimage = "{image}"\n{disks}[[networks]]\nbridge = "{bridge}"\n'
         )
         return file

@@ -2,7 +2,8 @@
 
 On its serial console it says "guest ready" again and again, with the bytes of its disk. It shuts down when the power
 button is pressed, unless `deaf` is typed first. `burn` keeps every processor busy, and writes over the last disk as
-fast as it can. With an agent it mounts its second disk, and the agent says when it has frozen and thawed that.
+fast as it can. `write` counts on that disk, an ext4, and says each number once it is written for good. With an agent it
+mounts its second disk, and the agent says when it has frozen and thawed that.
 """
 
 import subprocess
@@ -53,6 +54,15 @@ while read -r word; do
     for cpu in $(seq $(nproc)); do (while :; do :; done) & done
     (while :; do dd if=/dev/zero of=$last bs=1M conv=fsync 2>/dev/null; done) &
     echo "guest burns" ;;
+  write)
+    mkdir -p /data && mount -t ext4 $last /data
+    count=$(cat /data/count || echo 0)
+    echo "guest found $count in its journal"
+    (while :; do
+      count=$((count + 1))
+      echo $count >/data/new && sync && mv /data/new /data/count && sync
+      echo "guest wrote $count for good"
+    done) & ;;
   esac
 done
 """

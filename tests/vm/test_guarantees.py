@@ -12,7 +12,10 @@ GROUP = Path("/sys/fs/cgroup/cpu/machine")
 
 
 def test_a_machine_yields_to_the_router(box: VmBox, guest: str) -> None:
-    held = json.loads(box.vm("host", "--json"))["guarantees"][guest]
+    said = json.loads(box.vm("host", "--json"))
+    assert said["rss"]["branchline"] <= 64 * 2**20
+    assert list(said["rss"]["guests"]) == [guest]
+    held = said["guarantees"][guest]
     assert held["missing"] == []
     assert f"guarantee   {guest}: {held['processor']}" in box.vm("host")
     assert Path(f"/proc/{box.emulator(guest)}/oom_score_adj").read_text() == f"{KILLED_FIRST}\n"

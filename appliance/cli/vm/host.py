@@ -31,6 +31,9 @@ def host(socket_path: Path, as_json: bool) -> None:
     click.echo(f"processors  {answer['cpus']}")
     click.echo(f"memory      {tables.size(answer['memory_left'])} to spare")
     click.echo(f"disk        {tables.size(answer['disk_left'])} to spare in {answer['directory']}")
+    own, guests = answer["rss"]["branchline"], answer["rss"]["guests"]
+    beside = "".join(f", QEMU of {name} {tables.size(size)}" for name, size in guests.items())
+    click.echo(f"resident    {tables.size(own)} the control plane with libvirt's client{beside}")
     for name, held in answer["guarantees"].items():
         for what in (held["processor"], held["memory"]):
             click.echo(f"guarantee   {name}: {what}")

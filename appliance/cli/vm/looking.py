@@ -33,7 +33,7 @@ def list_machines(socket_path: Path, as_json: bool) -> None:
         part = f" {tables.percent(one['progress'])}" if "progress" in one else ""
         made.add_row(
             one["name"],
-            one["state"] + part,
+            one["state"] + part + (f" ({one['why']})" if one.get("why") else ""),
             one.get("health", ""),
             "yes" if one.get("autostart") else "",
             tables.size(one.get("memory")),
