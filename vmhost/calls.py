@@ -6,7 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vmhost.domain import NAMESPACE, Boot, console_device, kept_recipe, kernel, status_socket, switched
+from vmhost.domain import (
+    NAMESPACE,
+    Boot,
+    console_device,
+    display_socket,
+    kept_recipe,
+    kernel,
+    status_socket,
+    switched,
+)
 
 ENDED_ORDERLY, ENDED_BY_FORCE, ENDED_CRASHED, ENDED_SAVED, ENDED_FAILED = 0, 1, 2, 4, 5
 """Details of the event `STOPPED` (virDomainEventStoppedDetailType)."""
@@ -160,6 +169,11 @@ def booted(connection: Any, name: str) -> str | None:
 def status(connection: Any, name: str) -> str | None:
     """The socket on which a running machine says how far it is, if it is one that does."""
     return status_socket(connection.lookupByName(name).XMLDesc())
+
+
+def display(connection: Any, name: str) -> str | None:
+    """The socket of a running machine's display."""
+    return display_socket(connection.lookupByName(name).XMLDesc())
 
 
 def statistics(connection: Any, name: str) -> dict[str, Any]:

@@ -153,7 +153,19 @@ def _devices(devices: ElementTree.Element, recipe: Recipe, directory: Path) -> N
     _put(agent, "target", type="virtio", name="org.qemu.guest_agent.0")
     _put(_put(devices, "rng", model="virtio"), "backend", "/dev/urandom", model="random")
     _put(devices, "memballoon", model="virtio")
-    _put(devices, "controller", type="usb", model="none")
+    if recipe.display:
+        _display(devices, recipe.arch)
+    else:
+        _put(devices, "controller", type="usb", model="none")
+
+
+def _display(devices: ElementTree.Element, arch: str) -> None:
+    """A screen that any guest can drive from its first second, and a tablet, whose pointer is where the viewer's is."""
+    _put(devices, "controller", type="usb", model="qemu-xhci")
+    for kind in ("tablet", "keyboard"):
+        _put(devices, "input", type=kind, bus="usb")
+    _put(_put(devices, "graphics", type="vnc"), "listen", type="socket")  # never TCP; libvirt makes the path
+    _put(_put(devices, "video"), "model", type="vga" if arch == "x86-64" else "virtio")
 
 
 def _put(parent: ElementTree.Element, tag: str, text: str = "", **attributes: str) -> ElementTree.Element:
@@ -186,3 +198,9 @@ def status_socket(xml: str) -> str | None:
 def kernel(xml: str) -> str | None:
     """What a domain boots directly, if it does."""
     return ElementTree.fromstring(xml).findtext("os/kernel")
+
+
+def display_socket(xml: str) -> str | None:
+    """The socket of a running domain's display."""
+    listening = ElementTree.fromstring(xml).find("devices/graphics/listen[@type='socket']")
+    return None if listening is None else listening.get("socket")

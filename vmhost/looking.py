@@ -16,6 +16,8 @@ from vmhost.machines import Machines, Tree
 from vmhost.processes import emulator, resident
 from vmhost.room import memory_to_spare
 
+SOCKET_MODE = 0o600
+
 
 class Looking:
     """At all `machines`, and at what this host can do."""
@@ -92,6 +94,20 @@ class Looking:
         if device is None:
             raise VmError("refused", f"{name} is off; `branchline vm start {name}` first")
         return {"name": name, "device": device}
+
+    async def display(self, name: str) -> Tree:
+        """The VNC socket of a machine whose recipe has `display`, for root alone."""
+        self._machines.must_know(name)
+        socket = await self._machines.link.do(lambda connection: calls.display(connection, name))
+        if socket is None:
+            raise VmError(
+                "refused", f"{name} has no display: it is off, or its recipe has not `display = true`"
+            )
+        try:
+            os.chmod(socket, SOCKET_MODE)
+        except OSError as error:
+            raise VmError("failed", f"{socket}: {error.strerror}") from None
+        return {"name": name, "socket": socket, "mode": f"{SOCKET_MODE:04o}"}
 
     async def statistics(self, name: str) -> Tree:
         """libvirt's counters."""

@@ -106,6 +106,9 @@ class Recipe(_Part, frozen=True):
     disk_operations: Annotated[
         int, _says("Reads and writes a second that all its disks together may do.")
     ] = 2000
+    display: Annotated[
+        bool, _says("`true`: a graphics card and a tablet, shown by VNC on a socket of the box.")
+    ] = False
     networks: Annotated[tuple[Network, ...], _says("Its network cards, one [[networks]] each.")] = ()
     bundle: Annotated[
         str,

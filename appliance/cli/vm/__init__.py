@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "backups": ("appliance.cli.vm.backups", "The backups there are."),
     "verify": ("appliance.cli.vm.backups", "Check a backup, and boot from it."),
     "restore": ("appliance.cli.vm.backups", "Make a machine as it was in a backup."),
+    "vnc": ("appliance.cli.vm.console", "The socket of the machine's display."),
     "console": ("appliance.cli.vm.console", "The machine's serial console in this terminal."),
     "update": ("appliance.cli.vm.update", "Give a machine a new system, with a way back."),
     "build": ("appliance.cli.vm.build", "Make the signed system of the directory, on a build host."),

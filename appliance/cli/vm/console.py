@@ -1,4 +1,4 @@
-"""`branchline vm console`"""
+"""`branchline vm console` and `vnc`"""
 
 from __future__ import annotations
 
@@ -24,3 +24,14 @@ def console(name: str, socket_path: Path, as_json: bool) -> None:
         serial_console.attach(Path(answer["device"]))
     except OSError as error:
         raise Failure(f"{answer['device']}: {error.strerror}; run this as root") from None
+
+
+@click.command()
+@named
+def vnc(name: str, socket_path: Path, as_json: bool) -> None:
+    """The Unix socket of the machine's display, for a VNC viewer of root. It is never on the network."""
+    answer = ask(socket_path, "vm_vnc", name=name)
+    if as_json:
+        print_json([answer])
+    else:
+        click.echo(f"{answer['socket']} (mode {answer['mode']})")

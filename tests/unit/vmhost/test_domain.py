@@ -10,6 +10,7 @@ from vmhost.domain import (
     NAMESPACE,
     Boot,
     console_device,
+    display_socket,
     domain_xml,
     kept_recipe,
     kernel,
@@ -90,3 +91,13 @@ def test_where_a_machine_says_how_far_it_is() -> None:
 def test_where_the_console_is() -> None:
     assert console_device("<domain><devices><console tty='/dev/pts/3'/></devices></domain>") == "/dev/pts/3"
     assert console_device("<domain><devices><console type='pty'/></devices></domain>") is None
+
+
+def test_a_display_is_on_a_socket_and_only_where_it_is_asked_for() -> None:
+    for text, shown in ((GOOD, []), (GOOD.replace("vcpus = 2", "display = true"), ["socket"])):
+        root = ElementTree.fromstring(domain_xml(parse(text, "/directory.toml"), "kvm", Path("/vm")))
+        assert [listen.get("type") for listen in root.iterfind("devices/graphics/listen")] == shown
+        assert len(root.findall("devices/video")) == len(shown)
+    live = "<domain><devices><graphics><listen type='socket' socket='/run/x'/></graphics></devices></domain>"
+    assert display_socket(live) == "/run/x"
+    assert display_socket("<domain/>") is None
