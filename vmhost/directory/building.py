@@ -48,7 +48,7 @@ def build(target: Path, key: Path, arch: Arch, base: Path | None, progress: Prog
             progress(text, number / len(_STEPS))
 
         step(0)
-        archive = _installed(choice, base or work / "base.tar", lambda detail: step(0, detail))
+        archive = packages.installed(choice, base or work / "base.tar", lambda detail: step(0, detail))
         step(1)
         root = work / "root"
         root.mkdir()
@@ -56,7 +56,7 @@ def build(target: Path, key: Path, arch: Arch, base: Path | None, progress: Prog
         (package,) = root.glob(f"{packages.KERNEL_DIRECTORY}/linux-image-*.deb")
         kernel = work / "kernel"
         _run("dpkg-deb", "-x", str(package), str(kernel))
-        names = packages.installed((root / "var/lib/dpkg/status").read_text())
+        names = packages.versions((root / "var/lib/dpkg/status").read_text())
         image, version, _ = package.name.split("_")
         step(2)
         tree.furnish(root)
@@ -95,16 +95,6 @@ def _check(target: Path, key: Path) -> None:
     if not target.parent.is_dir():
         raise VmError("refused", f"{target.parent} is no directory; make it first")
     signing.public(key)
-
-
-def _installed(choice: packages.Choice, archive: Path, say: packages.Say) -> Path:
-    mark = archive.with_name(f"{archive.name}.made-of")
-    if archive.exists() and mark.exists() and mark.read_text() == choice.digest:
-        return archive
-    mark.unlink(missing_ok=True)
-    packages.unpack(choice, archive, say)
-    mark.write_text(choice.digest)
-    return archive
 
 
 def _run(*command: str, epoch: int | None = None) -> None:

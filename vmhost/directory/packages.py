@@ -1,4 +1,4 @@
-"""Which Debian packages the directory's system is made of, and how they are unpacked into a tree."""
+"""Which Debian packages the directory's system is made of, and how they are installed into a tree."""
 
 from __future__ import annotations
 
@@ -79,8 +79,21 @@ def settings(dump: str) -> list[str]:
     ]
 
 
-def unpack(choice: Choice, archive: Path, say: Say) -> None:
-    """Install all of it into a tree, kept as the tar file `archive`. `say` is told what is being done."""
+def installed(choice: Choice, archive: Path, say: Say) -> Path:
+    """All of it installed into a tree, as the tar file `archive`; what is there is taken if it was chosen so.
+
+    `say` is told what is being done.
+    """
+    mark = archive.with_name(f"{archive.name}.made-of")
+    if archive.exists() and mark.exists() and mark.read_text() == choice.digest:
+        return archive
+    mark.unlink(missing_ok=True)
+    _install(choice, archive, say)
+    mark.write_text(choice.digest)
+    return archive
+
+
+def _install(choice: Choice, archive: Path, say: Say) -> None:
     debian, kernel = _ARCHES[choice.arch]
     fetch = (
         f'cd "$1/{KERNEL_DIRECTORY}" && export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" && apt-get -qq download '
@@ -107,7 +120,7 @@ def unpack(choice: Choice, archive: Path, say: Say) -> None:
         half.unlink(missing_ok=True)
 
 
-def installed(status: str) -> dict[str, str]:
+def versions(status: str) -> dict[str, str]:
     """Version by package, of dpkg's status file. Pure."""
     found = {}
     for paragraph in status.split("\n\n"):

@@ -47,7 +47,7 @@ def test_only_what_is_installed_is_listed() -> None:
         "Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n\n"
         "Package: bash\nStatus: install ok installed\nVersion: 5\n"
     )
-    assert packages.installed(status) == {"bash": "5", "samba": "2:4.17"}
+    assert packages.versions(status) == {"bash": "5", "samba": "2:4.17"}
 
 
 def test_an_initrd_is_what_cpio_reads(tmp_path: Path) -> None:
