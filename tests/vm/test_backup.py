@@ -167,6 +167,8 @@ def test_a_backup_that_is_no_good_is_told_and_not_restored(box: VmBox, guest: st
     assert "there is no backup" in box.vm("restore", guest, "20200101T000000Z", fails=True)
     assert box.states() == {guest: "off"}
     box.vm("start", guest)
+    (file.parent / "manifest.json").write_text("{}")
+    assert [one["how"] for one in _backups(box)] == ["its manifest cannot be read"]
 
 
 def test_a_machine_that_is_off_stays_off_while_it_is_copied(box: VmBox, image: Path, tmp_path: Path) -> None:

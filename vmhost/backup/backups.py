@@ -52,8 +52,9 @@ class Backups:
                     self._stirred.clear()
                     await self._taking.go_on()
                     for place in await self._places(""):
-                        await asyncio.to_thread(_sweep, Shelf(place), set(self._machines.backing_up))
-                with contextlib.suppress(VmError, OSError):  # libvirtd is gone, or a place; both are events
+                        with contextlib.suppress(OSError):  # taking a backup there will say it
+                            await asyncio.to_thread(_sweep, Shelf(place), set(self._machines.backing_up))
+                with contextlib.suppress(VmError):  # libvirtd is gone, which is an event
                     for name, to, keep in await self._due(time.time()):
                         tasks.create_task(self._take_by_itself(name, to, keep))
 
@@ -106,8 +107,8 @@ class Backups:
     async def _send(self, name: str, directory: Path) -> None:
         """To the other site, if its recipe names one; VmError and an event if that fails."""
         found = {one.name: one.recipe for one in await self._machines.link.do(calls.survey)}
-        recipe = from_dict(found[name], name)
-        if recipe.backup is None or not recipe.backup.send:
+        recipe = from_dict(found[name], name) if name in found else None
+        if recipe is None or recipe.backup is None or not recipe.backup.send:
             return
         plan, evidence = recipe.backup, {"vm": name, "to": recipe.backup.send}
         post = Post(plan.send, str(recipe.networks[0].bridge), plan.send_from, plan.send_by)
@@ -147,8 +148,10 @@ class Backups:
             if plan is None or one.name in self._machines.backing_up:
                 continue
             place = Path(plan.to) if plan.to else self._own
-            stamps = await asyncio.to_thread(_taken, Shelf(place), one.name)
-            if due(plan.every, max(stamps, default=None), self._failed.get(one.name)) <= now:
+            taken: list[float] = []
+            with contextlib.suppress(OSError):  # taking one there will say it
+                taken = await asyncio.to_thread(_taken, Shelf(place), one.name)
+            if due(plan.every, max(taken, default=None), self._failed.get(one.name)) <= now:
                 found.append((one.name, place, plan.keep))
         return found
 
@@ -159,7 +162,13 @@ class Backups:
             self._failed[name] = time.time()
             return
         self._failed.pop(name, None)
-        for stamp in await asyncio.to_thread(_let_go, Shelf(to), name, keep):
+        try:
+            gone = await asyncio.to_thread(_let_go, Shelf(to), name, keep)
+        except OSError as error:
+            text = f"old backups of {name} cannot be deleted: {error.filename}: {error.strerror}"
+            self._machines.tell("vm.backup_failed", "error", text, {"vm": name})
+            return
+        for stamp in gone:
             text = f"the backup {stamp} of {name} is deleted: {keep} newer ones are kept"
             self._machines.tell("vm.backup_deleted", "info", text, {"vm": name, "backup": stamp})
         with contextlib.suppress(VmError):  # it is an event
@@ -173,10 +182,22 @@ def _sweep(shelf: Shelf, under_way: set[str]) -> None:
 
 
 def _listed(shelf: Shelf, name: str) -> list[Tree]:
-    return [_shown(shelf.of(name, stamp), read(shelf.of(name, stamp))) for stamp in shelf.stamps(name)]
+    return [_shown(shelf.of(name, stamp)) for stamp in shelf.stamps(name)]
 
 
-def _shown(path: Path, manifest: Manifest) -> Tree:
+def _manifest(path: Path) -> Manifest | None:
+    """None if it cannot be read: such a backup is no good, and must not hide the others."""
+    try:
+        return read(path)
+    except VmError:
+        return None
+
+
+def _shown(path: Path) -> Tree:
+    manifest = _manifest(path)
+    if manifest is None:
+        one = {"vm": path.parent.name, "backup": path.name, "taken": None, "path": str(path), "size": None}
+        return {**one, "consistency": "", "proved": False, "how": "its manifest cannot be read"}
     last = manifest.proofs[-1] if manifest.proofs else None
     return {
         "vm": manifest.name,
@@ -191,15 +212,15 @@ def _shown(path: Path, manifest: Manifest) -> Tree:
 
 
 def _taken(shelf: Shelf, name: str) -> list[float]:
-    return [read(shelf.of(name, stamp)).taken for stamp in shelf.stamps(name)]
+    found = (_manifest(shelf.of(name, stamp)) for stamp in shelf.stamps(name))
+    return [manifest.taken for manifest in found if manifest is not None]
 
 
 def _let_go(shelf: Shelf, name: str, keep: int) -> list[str]:
     """Delete the backups that are too many."""
     kept = []
     for stamp in shelf.stamps(name):
-        proofs = read(shelf.of(name, stamp)).proofs
-        kept.append(Kept(stamp, proofs[-1].good if proofs else None))
+        kept.append(Kept(stamp, _shown(shelf.of(name, stamp))["proved"]))
     old = surplus(kept, keep)
     for stamp in old:
         shelf.drop(name, stamp)

@@ -46,6 +46,7 @@ class Taking:
 
     def __init__(self, machines: Machines) -> None:
         self._machines = machines
+        self._thawing: dict[str, asyncio.Task[None]] = {}
         self._tasks: dict[str, asyncio.Task[Tree]] = {}
 
     async def take(self, name: str, to: Path) -> Tree:
@@ -83,7 +84,7 @@ class Taking:
     async def go_on(self) -> None:
         """After libvirtd has come back, or this process: with what was under way."""
         for name in self._machines.known.keys() - self._machines.backing_up.keys():
-            await self._thaw(name)
+            self._begin_thaw(name)
             journal = await asyncio.to_thread(self._read, name)
             if journal is not None:
                 self._machines.backing_up[name] = 0.0
@@ -141,7 +142,7 @@ class Taking:
             await self._given_up(name, shelf, journal)
             raise
         finally:
-            await self._thaw(name)
+            self._begin_thaw(name)
         journal.begun = True
         await asyncio.to_thread(self._write, name, journal)
         return await self._finished(name, shelf, journal)
@@ -237,6 +238,12 @@ class Taking:
             await self._machines.link.do(lambda connection: job.cancel(connection, name))
         await asyncio.to_thread(shelf.drop, name, journal.stamp)
         await asyncio.to_thread(self._forget, name)
+
+    def _begin_thaw(self, name: str) -> None:
+        """In a task of its own: an agent that does not answer must not hold anything else up."""
+        if name not in self._thawing and (self._machines.storage.of(name) / _FROZEN).exists():
+            self._thawing[name] = asyncio.create_task(self._thaw(name))
+            self._thawing[name].add_done_callback(lambda _: self._thawing.pop(name))
 
     async def _thaw(self, name: str) -> None:
         """Until the guest's file systems are let go, as long as libvirtd and its agent are there."""
