@@ -14,6 +14,7 @@ from pathlib import Path
 from vmhost.abilities import Abilities
 from vmhost.backup.backups import Backups
 from vmhost.creation import Creation
+from vmhost.directory.directories import Directories
 from vmhost.directory.signing import BundleKey
 from vmhost.directory.updating import Updating
 from vmhost.guarantees import Guarantees
@@ -46,11 +47,12 @@ class Host:
         self.creation = Creation(self.machines, self.running, abilities)
         self.lifecycle = Lifecycle(self.machines, self.running)
         self.backups = Backups(self.machines, self.running, self.creation, abilities)
+        self.directories = Directories(self.machines, self.running, self.creation, self.lifecycle)
         self.health = Watch(self.machines, scratch)
         self.updating = Updating(self.machines, self.running, self.lifecycle)
         self.looking = Looking(self.machines, abilities, guarantees, self.health)
 
     async def run(self) -> None:
         """Keep machines running, until cancelled."""
-        parts = (self.running, self.backups, self.health, self.updating, self._mending)
+        parts = (self.running, self.backups, self.directories, self.health, self.updating, self._mending)
         await asyncio.gather(*(part.run() for part in parts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,7 +77,8 @@ async def look(path: Path) -> Image:
 
 
 async def new(path: Path, size: int) -> None:
-    """Make an empty disk."""
+    """Make an empty disk, which nobody but root and the machine can read: passwords may come to be on it."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     status, _, wrong = await _output("qemu-img", "create", "-q", "-f", "qcow2", "--", str(path), str(size))
     if status != 0:
         raise VmError("failed", f"{path} cannot be made: {wrong}")

@@ -115,6 +115,19 @@ def branch(centre: Centre) -> Iterator[Centre]:
 
 
 @pytest.fixture
+def group(centre: Centre) -> str:
+    """Whose passwords the branch keeps; alice is in it, by way of another group, bob and carol are not."""
+    if "branch-1" not in centre.tool("group", "list"):
+        centre.tool("group", "add", "branch-1")
+        centre.tool("group", "add", "inner")
+        for user in ("alice-1", "bob-1", "carol-1"):
+            centre.add_user(user, "Wonderland-1")
+        centre.tool("group", "addmembers", "inner", "alice-1")
+        centre.tool("group", "addmembers", "branch-1", "inner")
+    return "branch-1"
+
+
+@pytest.fixture
 def began() -> float:
     """When the test began, for `VmBox.kinds`."""
     return time.time()

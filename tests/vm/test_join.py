@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +15,12 @@ import pytest
 
 from tests.vm.box import until
 from tests.vm.centre import ADMINISTRATOR, DOMAIN, PASSWORD, REALM, Centre, Place
+from tests.vm.joining import ROOT, SITE, logs_on, stage
 from vmhost.health.result import state_of
 from vmhost.health.round import check
 from vmhost.health.target import Directory
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(300)
-SITE = "Branch-1"
 
 
 class Branch(Centre):
@@ -67,14 +65,7 @@ class Branch(Centre):
 
     def logs_on(self, user: str, password: str) -> bool:
         """Whether this controller, and no other, gives a ticket."""
-        alone = self.directory / "alone.conf"
-        alone.write_text(
-            f"[libdefaults]\ndefault_realm = {REALM}\ndns_lookup_kdc = false\n[realms]\n"
-            f"{REALM} = {{\nkdc = 127.0.0.1\n}}\n"
-        )
-        command = ["env", f"KRB5_CONFIG={alone}", "kinit", "-c", "MEMORY:", f"{user}@{REALM}"]
-        asked = self.inside(*command)
-        return subprocess.run(asked, input=f"{password}\n", capture_output=True, text=True).returncode == 0
+        return logs_on("127.0.0.1", user, password, self.directory, *self.inside())
 
     def lists(self) -> bool:
         """Whether its own DNS names it as the site's directory server."""
@@ -92,19 +83,6 @@ def _branch(name: str, number: int) -> Iterator[Branch]:
         finally:
             branch.close()
             print(f"--- samba.log of {name}\n{branch.log()}")
-
-
-def _stage(centre: Centre, file: Path, branch: Centre, *options: str, fails: bool = False) -> str:
-    """`branchline vm stage directory` on the centre's controller: what it says."""
-    file.parent.joinpath("password").write_text(PASSWORD)
-    command = [
-        *(sys.executable, "-m", "appliance.cli", "vm", "stage", "directory", str(file)),
-        *("--realm", DOMAIN, "--server", centre.host, "--host", branch.place.name),
-        *("--user", ADMINISTRATOR, "--password-file", str(file.parent / "password")),
-    ]
-    done = subprocess.run(centre.inside(*command, *options), capture_output=True, text=True, cwd=ROOT)
-    assert (done.returncode != 0) == fails, done.stdout + done.stderr
-    return done.stderr if fails else done.stdout
 
 
 def _health(controller: Centre, account: str, password: str, directory: Path, site: str = SITE) -> str:
@@ -125,28 +103,15 @@ def _health(controller: Centre, account: str, password: str, directory: Path, si
     return state_of(results)
 
 
-@pytest.fixture
-def group(centre: Centre) -> str:
-    """Whose passwords the branch keeps; alice is in it, by way of another group, bob and carol are not."""
-    if "branch-1" not in centre.tool("group", "list"):
-        centre.tool("group", "add", "branch-1")
-        centre.tool("group", "add", "inner")
-        for user in ("alice-1", "bob-1", "carol-1"):
-            centre.add_user(user, "Wonderland-1")
-        centre.tool("group", "addmembers", "inner", "alice-1")
-        centre.tool("group", "addmembers", "branch-1", "inner")
-    return "branch-1"
-
-
 def test_an_rodc_serves_and_goes_on_without_the_centre(centre: Centre, group: str, tmp_path: Path) -> None:
-    stage = tmp_path / "br1.stage"
+    file = tmp_path / "br1.stage"
     with _branch("br1", 21) as branch:
         place = ("--site", SITE, "--address", str(branch.place.v4), "--subnet", "10.1.0.0/16")
-        said = _stage(centre, stage, branch, *place, "--prefetch", "Domain Admins", fails=True)
+        said = stage(centre, file, branch.place.name, *place, "--prefetch", "Domain Admins", fails=True)
         assert "Denied RODC Password Replication Group" in said
-        _stage(centre, stage, branch, *place, "--prefetch", group)
-        assert os.stat(stage).st_mode & 0o777 == 0o600
-        branch.plant(stage)
+        stage(centre, file, branch.place.name, *place, "--prefetch", group)
+        assert os.stat(file).st_mode & 0o777 == 0o600
+        branch.plant(file)
         branch.guest("begin")
         branch.start()
         assert branch.guest("tend")["done"]
@@ -169,14 +134,14 @@ def test_an_rodc_serves_and_goes_on_without_the_centre(centre: Centre, group: st
 
 
 def test_a_full_controller_whose_join_is_cut_off(centre: Centre, tmp_path: Path) -> None:
-    stage = tmp_path / "br2.stage"
+    file = tmp_path / "br2.stage"
     with _branch("br2", 22) as branch:
         place = ("--role", "dc", "--site", SITE, "--address", str(branch.place.v4))
-        _stage(centre, stage, branch, *place)
-        said = _stage(centre, tmp_path / "other", branch, *place, fails=True)
+        stage(centre, file, branch.place.name, *place)
+        said = stage(centre, tmp_path / "other", branch.place.name, *place, fails=True)
         assert "it has not been used; `--again` makes it anew" in said
-        _stage(centre, stage, branch, *place, "--again")
-        branch.plant(stage)
+        stage(centre, file, branch.place.name, *place, "--again")
+        branch.plant(file)
         beginning = branch.begin()
         assert beginning.stdout is not None
         while b"DomainDnsZones" not in beginning.stdout.readline():
@@ -195,35 +160,41 @@ def test_a_full_controller_whose_join_is_cut_off(centre: Centre, tmp_path: Path)
         finally:
             centre.mend()
         with _branch("br3", 23) as thief:
-            thief.plant(stage)
+            thief.plant(file)
             assert "has been used before" in str(thief.guest("begin", fails=2)["error"])
         branch.stop()
-        _stage(centre, stage, branch, "--remove")
-        assert not stage.exists()
+        stage(centre, file, branch.place.name, "--remove")
+        assert not file.exists()
         assert "BR2$" not in centre.tool("computer", "list")
-        assert "there is no controller br2" in _stage(centre, stage, branch, "--remove", fails=True)
+        assert "there is no controller br2" in stage(centre, file, branch.place.name, "--remove", fails=True)
 
 
 def test_what_cannot_be_staged(centre: Centre, tmp_path: Path) -> None:
     """Each with what is wrong; nothing is changed."""
-    stage = tmp_path / "stage"
+    file = tmp_path / "stage"
     before = centre.tool("computer", "list")
     place = Place("centre", IPv4Interface("10.1.0.24/16"), IPv6Interface("fd00:1::24/64"))
     branch = Branch.__new__(Branch)
     branch.place = place
     here = ("--site", SITE, "--address", str(place.v4))
-    assert "was not made by Branchline" in _stage(centre, stage, branch, *here, "--again", fails=True)
+    assert "was not made by Branchline" in stage(
+        centre, file, branch.place.name, *here, "--again", fails=True
+    )
     branch.place = Place("br4", place.v4, place.v6)
-    assert "no such user or group" in _stage(centre, stage, branch, *here, "--allow", "nobody-4", fails=True)
-    assert "cannot be a site" in _stage(centre, stage, branch, *here, "--site", "a b", fails=True)
-    assert "has host bits set" in _stage(centre, stage, branch, *here, "--subnet", "10.1.0.1/16", fails=True)
-    assert "password of" in _stage(centre, stage, branch, *here, "--user", "Nobody", fails=True)
-    assert "--user, `kinit`" in _stage(centre, stage, branch, *here, "--user", "", fails=True)
-    assert "not of OTHER.EXAMPLE" in _stage(
-        centre, stage, branch, *here, "--realm", "other.example", fails=True
+    assert "no such user or group" in stage(
+        centre, file, branch.place.name, *here, "--allow", "nobody-4", fails=True
+    )
+    assert "cannot be a site" in stage(centre, file, branch.place.name, *here, "--site", "a b", fails=True)
+    assert "has host bits set" in stage(
+        centre, file, branch.place.name, *here, "--subnet", "10.1.0.1/16", fails=True
+    )
+    assert "password of" in stage(centre, file, branch.place.name, *here, "--user", "Nobody", fails=True)
+    assert "--user, `kinit`" in stage(centre, file, branch.place.name, *here, "--user", "", fails=True)
+    assert "not of OTHER.EXAMPLE" in stage(
+        centre, file, branch.place.name, *here, "--realm", "other.example", fails=True
     )
     assert centre.tool("computer", "list") == before
-    assert not stage.exists()
+    assert not file.exists()
 
 
 def test_a_new_domain(furnished: None, tmp_path: Path) -> None:
@@ -238,9 +209,9 @@ def test_a_new_domain(furnished: None, tmp_path: Path) -> None:
             "halves": {"workgroup": "AD"},
             "password": PASSWORD,
         }
-        stage = tmp_path / "seed.json"
-        stage.write_text(json.dumps(seed))
-        branch.plant(stage)
+        file = tmp_path / "seed.json"
+        file.write_text(json.dumps(seed))
+        branch.plant(file)
         branch.guest("begin")
         branch.start()
         assert branch.guest("tend")["done"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from appliance.config import Config
 from appliance.control.in_force import Emit
-from appliance.control.vms import backups, creation, health, lifecycle, looking, updating
+from appliance.control.vms import backups, creation, directory, health, lifecycle, looking, updating
 from appliance.control.vms.answer import Answer
 from appliance.rpc import Params, RpcError
 from appliance.rpc_asyncio import AsyncHandler
@@ -16,7 +16,7 @@ from vmhost.errors import VmError
 from vmhost.host import Host
 
 DIRECTORY = "vm"  # in the state directory
-SUBJECTS = (looking, creation, lifecycle, backups, health, updating)
+SUBJECTS = (looking, creation, directory, lifecycle, backups, health, updating)
 
 
 class Vms:

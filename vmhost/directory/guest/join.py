@@ -20,7 +20,7 @@ from pathlib import Path
 import ldb
 from samba import NTSTATUSError, WERRORError
 
-from vmhost.directory.guest import account, joining, machine, tending
+from vmhost.directory.guest import account, machine
 from vmhost.directory.guest import seed as seeds
 from vmhost.directory.guest.seed import Seed
 from vmhost.directory.guest.status import Status
@@ -56,6 +56,10 @@ class Guest:
         seed = self.seed()
         if self._joined.exists():
             return
+        from vmhost.directory.guest import (
+            joining,
+        )  # what is imported takes long where the machine is emulated
+
         self._data.mkdir(parents=True, exist_ok=True)
         password = self._data / "password"
         if seed.role == "new":
@@ -74,6 +78,8 @@ class Guest:
 
     def tend(self) -> None:
         """Bring DNS, policies and passwords up to date."""
+        from vmhost.directory.guest import tending
+
         seed = self.seed()
         tending.tend(seed, self._data, lambda text, part: self._say("tend", text, _BEGUN, _TENDED, part))
         self._status.say("ready", f"{seed.host}.{seed.domain} serves {seed.site}", 1.0, done=True)

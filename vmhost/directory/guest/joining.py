@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import ldb
-from samba.netcmd.main import cmd_sambatool
 from samba.param import LoadParm
 
 from vmhost.directory.guest import account
@@ -117,6 +116,8 @@ def new(seed: Seed, say: Say) -> None:
     }
     arguments = [f"--{name}={value}" for name, value in options.items()]
     arguments += [f"--option={name}={value}" for name, value in settings.items() if value]
+    from samba.netcmd.main import cmd_sambatool  # all of samba-tool: seconds, where the machine is emulated
+
     # Not as a process of its own: its arguments, and so the password, would be seen by all.
     if cmd_sambatool()._run("samba-tool", "domain", "provision", *arguments):
         raise account.RefusedError("Samba cannot make the domain; why is in the journal of the machine")

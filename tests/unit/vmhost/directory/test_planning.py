@@ -1,0 +1,63 @@
+"""What a directory's machine is to be, from what was asked and staged."""
+
+from typing import Any
+
+import pytest
+
+from vmhost.directory.planning import Asked, recipe, seed
+from vmhost.errors import VmError
+
+STAGE: dict[str, Any] = {
+    "format": 1,
+    "role": "rodc",
+    "realm": "AD.EXAMPLE",
+    "host": "br1",
+    "site": "Branch-1",
+    "address": "10.1.0.21/16",
+    "gateway": "",
+    "resolvers": ["10.0.0.1"],
+    "time": ["10.0.0.1"],
+    "centre": ["dc.ad.example"],
+    "prefetch": [],
+    "halves": {"workgroup": "AD"},
+    "password": "once",
+}
+
+
+def _asked(**given: Any) -> Asked:
+    return Asked(**{"join": "rodc", "realm": "ad.example", "bundle": "/b", "bridge": "br0", **given})
+
+
+def test_what_was_staged_is_the_seed() -> None:
+    assert seed(_asked(stage=STAGE), "") == STAGE
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"stage": None}, "not one of this release"),
+        ({"stage": {**STAGE, "format": 2}}, "not one of this release"),
+        ({"stage": {**STAGE, "host": "a b"}}, "not one of this release"),
+        ({"stage": {**STAGE, "centre": "dc"}}, "not one of this release"),
+        ({"stage": STAGE, "join": "dc"}, "for a rodc of AD.EXAMPLE, not for a dc"),
+        ({"stage": STAGE, "realm": "other.example"}, "not for a rodc of OTHER.EXAMPLE"),
+        ({"stage": STAGE, "address": "10.1.0.22/16"}, "leave them out"),
+        ({"join": "new", "host": "br1", "site": "S"}, "address: "),
+        ({"join": "new", "realm": "x", "host": "br1", "site": "S"}, "realm: "),
+    ],
+)
+def test_what_does_not_fit_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(VmError, match=said):
+        seed(_asked(**given), "secret")
+
+
+def test_a_new_domain_is_named_by_its_realm() -> None:
+    made = seed(_asked(join="new", host="br1", site="S", address="10.1.0.21/16"), "secret")
+    assert (made["role"], made["halves"], made["password"]) == ("new", {"workgroup": "AD"}, "secret")
+
+
+def test_the_seed_is_the_last_disk_and_nothing_escapes_its_quotes() -> None:
+    made = recipe(_asked(stage=STAGE, bundle='/a "b"\\'), STAGE, "/seed.raw")
+    assert [disk.name for disk in made.disks] == ["data", "seed"]
+    assert made.bundle == '/a "b"\\'
+    assert made.autostart

@@ -1,0 +1,172 @@
+"""Directories of this box: a machine is made from a bundle and a seed, and watched until it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from vmhost import calls
+from vmhost.creation import Creation
+from vmhost.directory import attached, planning, tls
+from vmhost.directory.following import follow
+from vmhost.directory.hearing import Status
+from vmhost.directory.planning import SEED, Asked
+from vmhost.directory.reaching import check_centre, check_service
+from vmhost.domain import disk_file
+from vmhost.durable import replace
+from vmhost.errors import VmError
+from vmhost.lifecycle import Lifecycle
+from vmhost.link import CHANGE_S
+from vmhost.machines import Machines, Tree
+from vmhost.running import Running
+
+PATIENCE_S = 1800.0
+"""A machine that says nothing new for so long will not. Emulated ones are slow."""
+_DETACHED_LOOKS = 120  # half a second apart
+_SEED_BYTES = "4M"
+PASSWORD_FILE = "administrator-password"
+
+
+class Directories:
+    """Made by `creation` on `machines`; what fails is undone by `lifecycle`."""
+
+    def __init__(
+        self, machines: Machines, running: Running, creation: Creation, lifecycle: Lifecycle
+    ) -> None:
+        self._machines = machines
+        self._stirred = asyncio.Event()  # machines are known again, of which one may be on its way
+        running.on_stock.append(self._stirred.set)
+        self._creation = creation
+        self._lifecycle = lifecycle
+        self._told: dict[str, Status] = {}
+        self._making: dict[str, tuple[Asked, asyncio.Task[Tree]]] = {}
+
+    async def create(self, asked: Asked) -> Tree:
+        """Make a directory that answers. VmError if that cannot be, and then nothing is left of it.
+
+        It goes on when nobody waits for it any more; who asks for the same again waits for the same.
+        """
+        if asked.name not in self._making:
+            task = asyncio.create_task(self._create(asked))
+            self._making[asked.name] = (asked, task)
+            task.add_done_callback(lambda _: self._making.pop(asked.name))
+        under_way, task = self._making[asked.name]
+        if under_way != asked:
+            raise VmError("refused", f"{asked.name} is being made already")
+        return await asyncio.shield(task)
+
+    async def _create(self, asked: Asked) -> Tree:
+        password = f"{secrets.token_urlsafe(15)}.aA1" if asked.join == "new" else ""
+        seed = planning.seed(asked, password)
+        if asked.join != "new":
+            self._told[asked.name] = Status("check", "asking the centre", 0.0)
+            await check_centre(seed["realm"], seed["resolvers"])
+        host = f"{seed['host']}.{seed['realm'].lower()}"
+        seed["tls"] = await asyncio.to_thread(tls.make, host, seed["address"])
+        self._machines.storage.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+        try:
+            self._told[asked.name] = Status("machine", "making the machine", 0.0)
+            with tempfile.TemporaryDirectory(
+                prefix=".seed-", dir=self._machines.storage.directory
+            ) as scratch:
+                image = await asyncio.to_thread(_seed_image, seed, Path(scratch))
+                made = await self._creation.create(planning.recipe(asked, seed, str(image)))
+            try:
+                if password:
+                    replace(self._machines.storage.of(asked.name) / PASSWORD_FILE, f"{password}\n".encode())
+                await self._watch(asked.name)
+                results = await check_service(seed)
+            except (VmError, OSError) as error:
+                await self._undo(asked.name)
+                text = f"{asked.name} has not become a directory and is taken back: {error}"
+                self._machines.tell("vm.directory_failed", "error", text, {"vm": asked.name})
+                if isinstance(error, OSError):
+                    raise VmError("failed", f"{error.filename}: {error.strerror}") from None
+                raise
+            await self._drop_seed(asked.name)
+        finally:
+            self._told.pop(asked.name, None)
+        text = f"{host} serves {seed['site']} as a directory"
+        self._machines.tell("vm.directory", "info", text, {"vm": asked.name, "role": seed["role"]})
+        where = {"password": str(self._machines.storage.of(asked.name) / PASSWORD_FILE)} if password else {}
+        return {**made, "host": host, "address": seed["address"], "health": results, **where}
+
+    def progress(self, name: str) -> Tree:
+        """How far the directory is that is being made; empty if none is."""
+        told = self._told.get(name)
+        return {} if told is None else {"step": told.step, "text": told.text, "part": told.part}
+
+    async def run(self) -> None:
+        """Watch those whose making was cut off by the end of this process: they join by themselves."""
+        watching: dict[str, asyncio.Task[None]] = {}
+        while True:
+            await self._stirred.wait()
+            self._stirred.clear()
+            with contextlib.suppress(VmError):
+                for one in await self._machines.link.do(calls.survey):
+                    has_seed = any(disk.get("name") == SEED for disk in one.recipe.get("disks", []))
+                    if has_seed and one.name not in self._told and one.name not in watching:
+                        watching[one.name] = asyncio.create_task(self._finish(one.name))
+                        watching[one.name].add_done_callback(lambda _, name=one.name: watching.pop(name))  # type: ignore[misc]
+
+    async def _finish(self, name: str) -> None:
+        try:
+            await self._watch(name)
+            await self._drop_seed(name)
+        except VmError as error:
+            text = f"{name} has not become a directory: {error}; `branchline vm delete {name} --disks`, then again"
+            self._machines.tell("vm.directory_failed", "error", text, {"vm": name})
+        else:
+            self._machines.tell("vm.directory", "info", f"{name} serves as a directory", {"vm": name})
+
+    async def _watch(self, name: str) -> None:
+        socket = await self._machines.link.do(lambda connection: calls.status(connection, name))
+        if socket is None:
+            raise VmError("failed", f"{name} has no status channel; is its bundle one of a directory?")
+        async with contextlib.aclosing(follow(socket, PATIENCE_S)) as heard:
+            async for said in heard:
+                if name in self._told:
+                    self._told[name] = said
+                if said.error:
+                    raise VmError("failed", f"{name}: {said.error}")
+                if said.done:
+                    return
+
+    async def _drop_seed(self, name: str) -> None:
+        file = disk_file(self._machines.storage.of(name), SEED)
+        link = self._machines.link
+        await link.do(lambda connection: attached.detach(connection, name, file), CHANGE_S)
+        for _ in range(_DETACHED_LOOKS):
+            if not await link.do(lambda connection: attached.is_attached(connection, name, file)):
+                break
+            await asyncio.sleep(0.5)
+        file.unlink(missing_ok=True)
+
+    async def _undo(self, name: str) -> None:
+        with contextlib.suppress(VmError):
+            await self._lifecycle.kill(name)
+            await self._lifecycle.delete(name, disks=True)
+
+
+def _seed_image(seed: dict[str, Any], scratch: Path) -> Path:
+    """A disk with the seed on it, in a directory that only we may read."""
+    tree, image = scratch / "tree", scratch / "seed.raw"
+    tree.mkdir()
+    with os.fdopen(os.open(tree / "seed.json", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+        json.dump(seed, file)
+    tool = shutil.which("mke2fs", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if tool is None:
+        raise VmError("refused", "mke2fs is not installed; `apt install e2fsprogs`")
+    command = [tool, "-q", "-t", "ext4", "-L", "BLSEED", "-d", str(tree), str(image), _SEED_BYTES]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise VmError("failed", f"the seed cannot be made: {done.stderr.strip()}")
+    return image

@@ -1,0 +1,119 @@
+"""What a directory's machine is to be: from what was asked and staged, to its seed and its recipe. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from vmhost.directory import staged
+from vmhost.directory.guest.seed import FORMAT
+from vmhost.errors import VmError
+from vmhost.recipe import Recipe, parse
+
+SEED = "seed"
+"""Name of the disk with the secrets, which goes when they have been used."""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A directory's machine, as it is asked for. Sizes as in a recipe."""
+
+    join: Literal["rodc", "dc", "new"]
+    realm: str
+    bundle: str
+    bridge: str
+    name: str = "directory"
+    memory: str = "1GiB"
+    vcpus: int = 1
+    data: str = "16GiB"
+    stage: dict[str, Any] | None = None
+    """What the stage file says; for `new` there is none, and what follows is said instead."""
+    host: str = ""
+    site: str = ""
+    address: str = ""
+    gateway: str = ""
+    resolvers: tuple[str, ...] = ()
+    time: tuple[str, ...] = ()
+
+
+def seed(asked: Asked, password: str) -> dict[str, Any]:
+    """All but the TLS key. `password`: of a new domain's administrator. VmError if what was asked does not fit."""
+    realm = _checked("realm", staged.realm, asked.realm)
+    if asked.join == "new":
+        return {
+            "format": FORMAT,
+            "role": "new",
+            "realm": realm,
+            "host": _checked("host", staged.host, asked.host),
+            "site": _checked("site", staged.site, asked.site),
+            "address": _checked("address", staged.address, asked.address),
+            "gateway": asked.gateway,
+            "resolvers": list(asked.resolvers),
+            "time": list(asked.time),
+            "halves": {"workgroup": realm.partition(".")[0][:15]},
+            "password": password,
+        }
+    stage = asked.stage or {}
+    if stage.get("format") != FORMAT or not _is_whole(stage):
+        raise VmError("refused", "the stage file is not one of this release; stage the machine again")
+    if (stage["role"], stage["realm"]) != (asked.join, realm):
+        raise VmError(
+            "refused",
+            f"the stage file is for a {stage['role']} of {stage['realm']}, not for a {asked.join} of {realm}; "
+            "is it the right file?",
+        )
+    if asked.host or asked.site or asked.address or asked.gateway:
+        raise VmError("refused", "host, site, address and gateway were staged; leave them out")
+    return dict(stage)
+
+
+def _is_whole(stage: Mapping[str, Any]) -> bool:
+    texts = ("role", "realm", "host", "site", "address", "gateway", "password")
+    lists = ("resolvers", "time", "centre", "prefetch")
+    try:
+        staged.host(stage["host"])
+        staged.address(stage["address"])
+    except (KeyError, TypeError, ValueError):
+        return False
+    return (
+        all(isinstance(stage.get(name), str) for name in texts)
+        and all(isinstance(stage.get(name), list) for name in lists)
+        and isinstance(stage.get("halves"), dict)
+    )
+
+
+def _checked(name: str, check: Any, value: str) -> str:
+    try:
+        return str(check(value))
+    except ValueError as error:
+        raise VmError("config", f"{name}: {error}") from None
+
+
+def recipe(asked: Asked, seed: Mapping[str, Any], seed_image: str) -> Recipe:
+    """Of the machine; its last disk is the seed."""
+    say = json.dumps  # TOML's basic strings are JSON's
+    text = f"""
+name = {say(asked.name)}
+memory = {say(asked.memory)}
+vcpus = {asked.vcpus}
+autostart = true
+stop_within = "180s"
+bundle = {say(asked.bundle)}
+[[disks]]
+name = "data"
+size = {say(asked.data)}
+[[disks]]
+name = {say(SEED)}
+image = {say(seed_image)}
+[[networks]]
+bridge = {say(asked.bridge)}
+[health]
+kind = "directory"
+address = {say(seed["address"].partition("/")[0])}
+realm = {say(seed["realm"])}
+host = {say(f"{seed['host']}.{seed['realm'].lower()}")}
+site = {say(seed["site"])}
+"""
+    return parse(text, "create directory")
