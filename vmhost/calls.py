@@ -9,6 +9,7 @@ from typing import Any
 from vmhost.domain import (
     NAMESPACE,
     Boot,
+    agent_answers,
     console_device,
     display_socket,
     kept_recipe,
@@ -177,14 +178,15 @@ def display(connection: Any, name: str) -> str | None:
 
 
 def statistics(connection: Any, name: str) -> dict[str, Any]:
-    """libvirt's counters of a machine, by libvirt's names ("cpu.time", "block.0.rd.bytes")."""
+    """libvirt's counters of a machine, by libvirt's names ("cpu.time", "block.0.rd.bytes"), and "agent.connected"."""
     import libvirt
 
     flags = (
         libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
     )  # what QEMU would have to be waited for is left out
-    ((_, counters),) = connection.domainListGetStats([connection.lookupByName(name)], 0, flags)
-    return dict(counters)
+    domain = connection.lookupByName(name)
+    ((_, counters),) = connection.domainListGetStats([domain], 0, flags)
+    return {**counters, "agent.connected": agent_answers(domain.XMLDesc())}
 
 
 def untouched(connection: Any) -> int:

@@ -204,3 +204,9 @@ def display_socket(xml: str) -> str | None:
     """The socket of a running domain's display."""
     listening = ElementTree.fromstring(xml).find("devices/graphics/listen[@type='socket']")
     return None if listening is None else listening.get("socket")
+
+
+def agent_answers(xml: str) -> bool:
+    """Whether the guest agent of a running domain has opened its channel."""
+    target = ElementTree.fromstring(xml).find("devices/channel/target[@name='org.qemu.guest_agent.0']")
+    return target is not None and target.get("state") == "connected"

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from vmhost.domain import agent_answers
+
 FREEZE_S = 8
 """How long an agent may take to hold the guest's file systems still; others wait for libvirt meanwhile."""
 
@@ -100,21 +102,13 @@ def thaw(connection: Any, name: str, frozen: Path) -> bool:
         return True
     try:
         domain = connection.lookupByName(name)
-        if domain.isActive() and agent_is_there(domain.XMLDesc()):
+        if domain.isActive() and agent_answers(domain.XMLDesc()):
             domain.agentSetResponseTimeout(FREEZE_S)
             domain.fsThaw()
     except libvirt.libvirtError:
         return False
     frozen.unlink(missing_ok=True)
     return True
-
-
-def agent_is_there(xml: str) -> bool:
-    """Whether a guest agent has opened its channel in a running machine."""
-    channels = ElementTree.fromstring(xml).iterfind("devices/channel/target")
-    return any(
-        one.get("name") == "org.qemu.guest_agent.0" and one.get("state") == "connected" for one in channels
-    )
 
 
 def progress(connection: Any, name: str) -> Progress:
@@ -155,7 +149,7 @@ def agent_says(connection: Any, name: str) -> str:
     import libvirt
 
     domain = connection.lookupByName(name)
-    if not agent_is_there(domain.XMLDesc()):
+    if not agent_answers(domain.XMLDesc()):
         return ""
     try:
         domain.agentSetResponseTimeout(FREEZE_S)

@@ -9,6 +9,7 @@ from tests.unit.vmhost.test_recipe import GOOD
 from vmhost.domain import (
     NAMESPACE,
     Boot,
+    agent_answers,
     console_device,
     display_socket,
     domain_xml,
@@ -101,3 +102,13 @@ def test_a_display_is_on_a_socket_and_only_where_it_is_asked_for() -> None:
     live = "<domain><devices><graphics><listen type='socket' socket='/run/x'/></graphics></devices></domain>"
     assert display_socket(live) == "/run/x"
     assert display_socket("<domain/>") is None
+
+
+def test_whether_the_agent_answers() -> None:
+    live = (
+        "<domain><devices><channel><target type='virtio' name='org.qemu.guest_agent.0' state='{}'/>"
+        "</channel></devices></domain>"
+    )
+    assert agent_answers(live.format("connected"))
+    assert not agent_answers(live.format("disconnected"))
+    assert not agent_answers("<domain/>")
