@@ -96,6 +96,8 @@ def recipe(asked: Asked, seed: Mapping[str, Any], seed_image: str) -> Recipe:
     say = json.dumps  # TOML's basic strings are JSON's
     text = f"""
 name = {say(asked.name)}
+kind = "directory"
+role = {say(asked.join)}
 memory = {say(asked.memory)}
 vcpus = {asked.vcpus}
 autostart = true

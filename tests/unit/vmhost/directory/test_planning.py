@@ -61,3 +61,4 @@ def test_the_seed_is_the_last_disk_and_nothing_escapes_its_quotes() -> None:
     assert [disk.name for disk in made.disks] == ["data", "seed"]
     assert made.bundle == '/a "b"\\'
     assert made.autostart
+    assert (made.kind, made.role) == ("directory", _asked(stage=STAGE).join)
