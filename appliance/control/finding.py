@@ -27,6 +27,9 @@ NEAR: Final = 0.93  # of what was too much
 USED: Final = 0.7  # of the limit; one that is not used does not rise
 WHILE_S, WHILE_RTTS = 0.15, 1.5  # in which every sounding tells of a queue that stands
 CAUSE_S: Final = 0.7  # in which the queue of now may have been sent, besides the round trip
+VAIN: Final = 4  # cuts that changed nothing, after which a trial shows whether it is a queue at all:
+TRIAL: Final = 0.05  # of the limit leaves, and a queue of ours
+LOWERED: Final = 0.75  # comes down to so much of itself; a way that has become longer stays
 HOPE: Final = 0.04  # of what left at first: a limit that is so low and does not help is lifted,
 DESPAIR_S, LONGEST_S = 10.0, 600.0  # for so long, twice as long each time: the queue is not of our making
 BELIEVED: Final = 0.5  # of what the link has carried without a queue; below it a queue is doubted
@@ -46,6 +49,11 @@ class Finder:
         self._at_first = 0.0  # what left when the limit was set, 0: not known,
         self._helped = False  # and whether the queue has gone since
         self._despair = DESPAIR_S
+        self._vain = 0  # cuts since the queue went or a trial lowered it
+        self._trial: tuple[float, float, int] | None = (
+            None  # when it began, the depth, and the limit, of then
+        )
+        self._longer = 0.0  # s by which the way has become longer, and soundings are too deep
         self._proved = 0.0  # what has left, for a while, without a queue,
         self._believed = BELIEVED  # and the part of it that the link surely carries still
         self._doubted = math.inf  # since when a queue stands that cannot be of our making
@@ -66,7 +74,9 @@ class Finder:
         self._sounded.append((now, sounded))
         while now - self._sounded[0][0] > WHILE_S + WHILE_RTTS * rtt:
             self._sounded.popleft()
-        delay = min(depth for _, depth in self._sounded)
+        depth = min(depth for _, depth in self._sounded)
+        self._longer = min(self._longer, depth)
+        delay = depth - self._longer
         self._sent.append((now, sent))
         while now - self._sent[0][0] > CAUSE_S + rtt:
             self._sent.popleft()
@@ -74,7 +84,11 @@ class Finder:
         elapsed = now - last[0] if last else 0.0
         self._helped = self.limit > 0 and (self._helped or delay < TARGET_S)
         self._prove(now, delay, sent, elapsed)
-        if delay > TARGET_S:
+        if delay < TARGET_S:
+            self._vain = 0
+        if self._trial is not None:
+            self._judge(now, delay, rtt)
+        elif delay > TARGET_S:
             falls = (last[1] - delay) / elapsed if last and elapsed > 0 else 0.0
             if now >= self._next_cut and falls < max(DRAINING, delay / DRAINED_S):
                 self._cut(now, delay, max(rate for _, rate in self._sent), falls > DRAINING)
@@ -105,9 +119,27 @@ class Finder:
         self._doubted = now
         return False
 
+    def _judge(self, now: float, delay: float, rtt: float) -> None:
+        """The trial: next to nothing leaves."""
+        assert self._trial is not None
+        began, before, limit = self._trial
+        if delay < LOWERED * before:
+            self.limit, self._vain = limit, 0
+        elif now - began > CAUSE_S + WHILE_S + (1 + WHILE_RTTS) * rtt + before / 2:
+            self._longer += delay
+            self.limit = 0
+        else:
+            return
+        self._trial, self._next_cut = None, now + PATIENCE_S
+
     def _cut(self, now: float, delay: float, sent: float, falling: bool) -> None:
         if self._doubts(now, sent):
             return
+        if self._vain == VAIN:
+            self._trial = now, delay, self.limit
+            self.limit = max(LEAST, round(TRIAL * self.limit))
+            return
+        self._vain += not falling
         sent = max(sent, self._believed * self._proved)
         if not self.limit:
             self._too_much, part = sent, FIRST_CUT

@@ -18,6 +18,7 @@ class Bottleneck:
     buffer: float
     lag: float = 0.2  # until a sender hears of the queue
     queue: float = 0.0  # bytes
+    base: float = 0.0  # seconds by which the way is longer than it once was
     _heard: list[float] = field(default_factory=list)
 
     def run(
@@ -33,7 +34,7 @@ class Bottleneck:
             sent = min(offered, finder.limit or offered)
             left = min(self.rate * STEP_S, self.queue + sent * STEP_S)
             self.queue = min(self.queue + sent * STEP_S - left, self.rate * self.buffer)
-            self._heard.append(self.queue / self.rate)
+            self._heard.append(self.base + self.queue / self.rate)
             behind = self._heard[max(0, len(self._heard) - 1 - round(self.lag / STEP_S))]
             unlimited = not finder.limit
             finder.step(began + step * STEP_S, behind, sent + others * unlimited, RTT_S)
@@ -130,3 +131,22 @@ def test_a_limit_that_does_not_help_is_lifted() -> None:
     lifted = limits.index(0, limits.index(max(limits)))
     assert min(limit for limit in limits[:lifted] if limit) < 0.1 * 500_000
     assert limits[lifted : lifted + 90] == [0] * 90, "and is not tried again for a while"
+
+
+def test_a_way_that_became_longer_is_no_queue() -> None:
+    finder = Finder()
+    link = Bottleneck(6_000_000, 0.5)
+    link.run(finder, 5_000_000, 20)
+    limits = [
+        finder.step(20 + step * STEP_S, 0.04, float(finder.limit or 5_000_000), RTT_S) for step in range(200)
+    ]
+    assert limits[60:] == [0] * 140, "it is known after six seconds"
+
+
+def test_a_queue_on_a_way_that_became_longer_is_still_one() -> None:
+    finder = Finder()
+    for step in range(300):
+        finder.step(step * STEP_S, 0.04 * (step > 100), float(finder.limit or 5_000_000), RTT_S)
+    worst, used = Bottleneck(1_000_000, 0.5, base=0.04).run(finder, 5_000_000, 60, began=30)
+    assert worst < 0.08
+    assert used > 0.8
