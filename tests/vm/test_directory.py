@@ -1,13 +1,20 @@
-"""Making a directory on the box, with a guest that only says what a directory's machine would."""
+"""The branch's directory by one command: the real one, and what is left when it fails."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.vm.box import BRIDGE, VmBox
+from tests.vm.centre import DOMAIN, Centre
+from tests.vm.image import build
+from tests.vm.joining import SITE, logs_on, stage
 from tests.vm.tiny_bundle import tiny_bundle
 
-VERSION = "20260101T000000Z"
+ADDRESS = "10.1.0.30"
+VERSION, MADE = "20260101T000000Z", 1_767_225_600
+
+pytestmark = pytest.mark.timeout(1200)
 
 
 def _create(box: VmBox, bundle: Path) -> str:
@@ -42,3 +49,36 @@ def test_a_bundle_of_somebody_else_is_not_booted(box: VmBox, vmlinuz: Path, tmp_
     (bundle / "manifest.json").write_text((bundle / "manifest.json").read_text().replace("none", "much"))
     assert "is not signed by a key that this box trusts" in _create(box, bundle)
     assert list((box.directory / "state" / "vm").iterdir()) == []
+
+
+def test_one_command_makes_an_rodc_that_serves_without_the_centre(
+    box: VmBox, centre: Centre, group: str, tmp_path: Path
+) -> None:
+    """A user of the centre logs on at the machine; without the centre, those whose passwords were fetched."""
+    bundle = build(tmp_path / "bundle", box.build_key, MADE)
+    file = tmp_path / "br30.stage"
+    place = ("--site", SITE, "--address", f"{ADDRESS}/16", "--gateway", "10.1.0.1")
+    stage(centre, file, "br30", *place, "--prefetch", group)
+    made = box.begin(
+        *("create", "directory", "--join", "rodc", "--realm", DOMAIN, "--stage", file),
+        *("--bundle", bundle, "--bridge", BRIDGE, "--data", "4GiB", "--json"),
+    )
+    said, _ = made.communicate()
+    assert made.returncode == 0
+    answer = json.loads(said)
+    assert (answer["host"], answer["address"]) == (f"br30.{DOMAIN}", f"{ADDRESS}/16")
+    assert {one["name"] for one in answer["health"] if one["ok"]} >= {"dns", "ldap", "kerberos"}
+    disks = sorted(one.name for one in (box.directory / "state" / "vm" / "directory").glob("*.qcow2"))
+    assert "seed.qcow2" not in disks
+    for kept in ("/run/libvirt/qemu", "/etc/libvirt/qemu"):
+        assert "seed" not in Path(kept, "directory.xml").read_text()
+    assert (box.directory / "state/vm/directory/data.qcow2").stat().st_mode & 0o077 == 0
+    assert logs_on(ADDRESS, "alice-1", "Wonderland-1", tmp_path)
+    centre.cut()
+    try:
+        assert logs_on(ADDRESS, "alice-1", "Wonderland-1", tmp_path)
+        assert not logs_on(ADDRESS, "bob-1", "Wonderland-1", tmp_path)
+    finally:
+        centre.mend()
+        box.vm("kill", "directory")
+        box.vm("delete", "directory", "--disks", "--yes")
