@@ -16,7 +16,7 @@ from appliance.lab import Lab
 from appliance.lab.pair import Box, Pair, Side
 from tests.lab.bad_disk import BadDisk
 from tests.lab.exchanging import serving
-from tests.lab.test_cache import held, wan_bytes
+from tests.lab.test_cache import held, wait_read_back, wan_bytes
 
 NOVEL = 12  # seed of flows that have not passed yet
 TROUBLES = (
@@ -66,6 +66,7 @@ def wait_restored(pair: Pair) -> None:
     wait_said(pair.branch, "cache.restored", "info")
     wait_said(pair.branch, "peer.connecting", "warning", "another chunk cache")
     pair.wait_up()
+    wait_read_back(pair)
 
 
 def test_a_disk_that_cannot_be_written(lab: Lab, warm: tuple[Pair, int], disk: BadDisk) -> None:
