@@ -6,11 +6,14 @@ import os
 from pathlib import Path
 
 
-def replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write a file that is there as before or wholly new, also after a power cut. OSError as it comes."""
     new = path.with_name(f"{path.name}.new")
-    new.write_bytes(data)
-    sync(new)
+    new.unlink(missing_ok=True)  # of a crash, or laid there by somebody who would read what is written
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
     new.rename(path)
     sync(path.parent)
 

@@ -66,13 +66,13 @@ class Directories:
     async def _create(self, asked: Asked) -> Tree:
         password = f"{secrets.token_urlsafe(15)}.aA1" if asked.join == "new" else ""
         seed = planning.seed(asked, password)
-        if asked.join != "new":
-            self._told[asked.name] = Status("check", "asking the centre", 0.0)
-            await check_centre(seed["realm"], seed["resolvers"])
         host = f"{seed['host']}.{seed['realm'].lower()}"
-        seed["tls"] = await asyncio.to_thread(tls.make, host, seed["address"])
-        self._machines.storage.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
         try:
+            if asked.join != "new":
+                self._told[asked.name] = Status("check", "asking the centre", 0.0)
+                await check_centre(seed["realm"], seed["resolvers"])
+            seed["tls"] = await asyncio.to_thread(tls.make, host, seed["address"])
+            self._machines.storage.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
             self._told[asked.name] = Status("machine", "making the machine", 0.0)
             with tempfile.TemporaryDirectory(
                 prefix=".seed-", dir=self._machines.storage.directory
@@ -81,7 +81,8 @@ class Directories:
                 made = await self._creation.create(planning.recipe(asked, seed, str(image)))
             try:
                 if password:
-                    replace(self._machines.storage.of(asked.name) / PASSWORD_FILE, f"{password}\n".encode())
+                    file = self._machines.storage.of(asked.name) / PASSWORD_FILE
+                    replace(file, f"{password}\n".encode(), mode=0o600)
                 await self._watch(asked.name)
                 results = await check_service(seed)
             except (VmError, OSError) as error:

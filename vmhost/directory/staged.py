@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any
+
+from vmhost import durable
 
 _HOST = re.compile(r"[a-z](?:[a-z0-9-]{0,13}[a-z0-9])?", re.ASCII)
 _SITE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)
@@ -57,10 +58,6 @@ def subnet(text: str) -> str:
 
 def write(file: Path, stage: dict[str, Any], *, again: bool) -> None:
     """Make the file, for its owner's eyes only. OSError; FileExistsError unless an older one may be replaced."""
-    new = file.with_name(file.name + ".new")
     if file.exists() and not again:
         raise FileExistsError(17, "is there already", str(file))
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-        json.dump(stage, out, indent=1)
-        out.write("\n")
-    new.replace(file)
+    durable.replace(file, f"{json.dumps(stage, indent=1)}\n".encode(), mode=0o600)

@@ -63,3 +63,12 @@ def test_the_file_is_for_its_owner_and_not_overwritten(tmp_path: Path) -> None:
     staged.write(file, {"password": "second"}, again=True)
     assert "second" in file.read_text()
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_who_waits_for_the_password_where_it_is_written_gets_nothing(tmp_path: Path) -> None:
+    file, trap = tmp_path / "br1.stage", tmp_path / "trap"
+    trap.touch()
+    (tmp_path / "br1.stage.new").symlink_to(trap)
+    staged.write(file, {"password": "once"}, again=False)
+    assert trap.read_text() == ""
+    assert (file.stat().st_mode & 0o777, file.is_symlink()) == (0o600, False)
