@@ -112,8 +112,13 @@ def take(source: Path, manifest: Manifest, target: Path, progress: Progress) -> 
             done = _take(
                 source / name, manifest.files[name], half / name, lambda n: progress(n / whole), done
             )
-        for name in (MANIFEST, SIGNATURE):
-            durable.replace(half / name, _small(source / name))
+        content, signature = (_small(source / name) for name in (MANIFEST, SIGNATURE))
+        if (
+            _decoded(content, source) != manifest
+        ):  # what is kept is what was signed, whoever can write to `source`
+            raise VmError("refused", f"{source} has changed while it was read; copy the bundle again")
+        durable.replace(half / MANIFEST, content)
+        durable.replace(half / SIGNATURE, signature)
         half.rename(target)
         durable.sync(target.parent)
     except BaseException:

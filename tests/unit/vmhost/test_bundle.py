@@ -69,9 +69,15 @@ def _hang(made: Path) -> None:
     os.mkfifo(made / "initrd")
 
 
+def _ask_for_a_shell(made: Path) -> None:
+    manifest = made / bundle.MANIFEST
+    manifest.write_bytes(manifest.read_bytes().replace(b'"quiet"', b'"init=/bin/sh"'))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (_ask_for_a_shell, "has changed while it was read"),
         (_truncate, "system is not the file"),
         (_grow, "system is not the file"),
         (_tamper, "system is not the file"),
