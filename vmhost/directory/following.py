@@ -10,23 +10,29 @@ from vmhost.errors import VmError
 
 
 async def follow(socket: str, patience: float) -> AsyncGenerator[Status]:
-    """VmError if the machine ends, or says nothing new for `patience` seconds."""
-    heard, last = hear(socket), None
+    """What is new. VmError if the machine ends, or gets no percent further for `patience` seconds.
+
+    One that tries the same thing again and again has always something new to say, and gets no further.
+    """
+    heard, clock = hear(socket), asyncio.get_running_loop().time
+    last: Status | None = None
+    furthest, deadline = 0, clock() + patience
     try:
         while True:
-            try:
-                async with asyncio.timeout(patience):
-                    told = await anext(heard)
-                    while told == last:
-                        told = await anext(heard)
-            except TimeoutError:
-                said = last.text if last else "nothing at all"
-                raise VmError(
-                    "failed", f"for {patience / 60:.0f} min the machine has said nothing but: {said}"
-                ) from None
-            except StopAsyncIteration:
-                raise VmError("failed", "the machine has ended while it joined") from None
-            last = told
-            yield told
+            async with asyncio.timeout_at(deadline):
+                told = await anext(heard)
+            percent = int(100 * (told.part or 0.0))
+            if percent > furthest:
+                furthest, deadline = percent, clock() + patience
+            if told != last:
+                last = told
+                yield told
+    except TimeoutError:
+        said = last.text if last else "nothing at all"
+        raise VmError(
+            "failed", f"for {patience / 60:.0f} min the machine has got no further; it says: {said}"
+        ) from None
+    except StopAsyncIteration:
+        raise VmError("failed", "the machine has ended while it joined") from None
     finally:
         await heard.aclose()

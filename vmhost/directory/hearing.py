@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator
+from typing import Annotated
 
 import msgspec
 
 from vmhost.errors import VmError
+from vmhost.printable import printable
 
 _LONGEST = 2**16  # bytes of a line
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]+")
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -19,21 +19,19 @@ class Status(msgspec.Struct, frozen=True):
 
     step: str
     text: str
-    part: float | None = None
+    part: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
     done: bool = False
     error: str | None = None
 
 
 def parse(line: bytes) -> Status | None:
-    """One line; None if it is none. The guest may be anybody's: nothing in it can move a terminal's cursor."""
+    """One line; None if it is none. The guest may be anybody's."""
     try:
         said = msgspec.json.decode(line, type=Status)
     except msgspec.MsgspecError:
         return None
-    clean = {"step": _printable(said.step), "text": _printable(said.text)}
-    return msgspec.structs.replace(
-        said, **clean, error=None if said.error is None else _printable(said.error)
-    )
+    clean = {"step": printable(said.step), "text": printable(said.text)}
+    return msgspec.structs.replace(said, **clean, error=None if said.error is None else printable(said.error))
 
 
 async def hear(socket: str) -> AsyncGenerator[Status]:
@@ -54,7 +52,3 @@ async def hear(socket: str) -> AsyncGenerator[Status]:
                 yield said
     finally:
         writer.close()
-
-
-def _printable(text: str) -> str:
-    return _UNPRINTABLE.sub(" ", text)[:1000]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vmhost.directory.following import follow
-from vmhost.directory.hearing import Status
+from vmhost.directory.hearing import Status, parse
 from vmhost.errors import VmError
 
 BEGAN = b'{"step": "join", "text": "copying", "part": 0.5, "done": false, "error": null}\n'
@@ -46,14 +46,25 @@ def test_a_machine_that_is_gone(tmp_path: Path) -> None:
         asyncio.run(listen())
 
 
-def test_a_machine_that_says_nothing_new(tmp_path: Path) -> None:
+def test_a_machine_that_gets_no_further(tmp_path: Path) -> None:
+    """It is not the number of different words that counts: who waits is told all of them, and then the last."""
+    again = BEGAN.replace(b"copying", b"the centre does not answer; it is tried again")
+
     async def machine(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(BEGAN * 2)
+        while not writer.is_closing():
+            writer.write(BEGAN + again)
+            await writer.drain()
+            await asyncio.sleep(0)
 
     async def listen() -> None:
         async with await asyncio.start_unix_server(machine, tmp_path / "channel"):
             async for _ in follow(str(tmp_path / "channel"), 0.05):
                 pass
 
-    with pytest.raises(VmError, match="the machine has said nothing but"):
-        asyncio.run(listen())
+    with pytest.raises(VmError, match="no further; it says: "):
+        asyncio.run(asyncio.wait_for(listen(), 30.0))
+
+
+@pytest.mark.parametrize("part", [b"-1", b"1.5", b"1e999"])
+def test_a_fraction_that_is_none_is_not_believed(part: bytes) -> None:
+    assert parse(BEGAN.replace(b"0.5", part)) is None
