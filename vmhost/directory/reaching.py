@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_interface
 from typing import Any
 
@@ -11,22 +11,24 @@ from vmhost.health.result import Result
 from vmhost.health.round import check
 from vmhost.health.target import Directory
 
-NEEDED = frozenset({"dns", "ldap", "kerberos", "clock"})
+SERVES = frozenset({"dns", "ldap", "kerberos"})
+NEEDED = SERVES | {"clock"}
 """Without these of the centre no join succeeds."""
 
 WITHIN_S = 15.0  # for each question: an emulated guest has just begun
 
 
-def wanting(results: Iterable[Result]) -> list[Result]:
-    """Those of NEEDED that are not ok."""
-    return [result for result in results if result.name in NEEDED and not result.ok]
+def wanting(results: Sequence[Result], needed: frozenset[str]) -> list[Result]:
+    """What has been found instead of all that is `needed`; empty if that is ok."""
+    good = {result.name for result in results if result.ok}
+    return [] if good >= needed else [result for result in results if not result.ok]
 
 
 async def check_centre(realm: str, addresses: Iterable[str]) -> None:
     """VmError unless one of the centre's controllers answers this box, with a clock like ours."""
     said = "the stage file names no controller of the centre"
     for address in addresses:
-        wrong = wanting(await check(Directory(address=address, realm=realm)))
+        wrong = wanting(await check(Directory(address=address, realm=realm)), NEEDED)
         if not wrong:
             return
         said = "; ".join(f"{one.name}: {one.evidence}; {one.remedy}" for one in wrong)
@@ -40,8 +42,7 @@ async def check_service(seed: dict[str, Any]) -> list[dict[str, Any]]:
     host = f"{seed['host']}.{seed['realm'].lower()}"
     target = Directory(address=address, realm=seed["realm"], host=host, site=seed["site"], within=WITHIN_S)
     results = await check(target)
-    wrong = [one for one in wanting(results) if one.name != "clock"]
-    if wrong:
+    if wrong := wanting(results, SERVES):
         said = "; ".join(f"{one.name}: {one.evidence}" for one in wrong)
         raise VmError("failed", f"the machine says it serves, but this box finds otherwise: {said}")
     return [{"name": one.name, "ok": one.ok, "evidence": one.evidence} for one in results]

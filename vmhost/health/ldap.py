@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from vmhost.health import ldif, tool
 from vmhost.health.private import Private
 from vmhost.health.result import Result
-from vmhost.health.target import Directory
+from vmhost.health.target import Directory, is_name
 
 ROOT = (
     "dnsHostName",
@@ -23,7 +23,6 @@ ROOT = (
 )
 KEPT = "an RODC whose centre is away logs on only those whose passwords it keeps"
 _SITE = re.compile(r"^CN=NTDS Settings,CN=[^,]+,CN=Servers,CN=([^,]+),CN=Sites,", re.IGNORECASE)
-_UNFIT = re.compile(r"[^A-Za-z0-9._-]")
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,8 @@ def read_root(text: str, now: float) -> Root:
     except ValueError:
         offset = None
     return Root(
-        host="" if _UNFIT.search(host) else host.lower(),
-        site="" if site is None or _UNFIT.search(site[1]) else site[1],
+        host=host.lower() if is_name(host) else "",
+        site=site[1] if site is not None and is_name(site[1]) else "",
         base=ldif.first(entry, "defaultNamingContext"),
         service=ldif.first(entry, "dsServiceName"),
         contexts=tuple(value.decode(errors="replace") for value in entry.get("namingcontexts", [])),

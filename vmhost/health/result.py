@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from vmhost.printable import printable
+
 State = Literal["healthy", "degraded", "failed"]
 
 VITAL = frozenset({"dns", "ldap", "kerberos", "tcp", "http"})
@@ -23,6 +25,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked and what came."""
     remedy: str = ""
     """What to do, if it is not ok."""
+
+
+def printed(result: Result) -> Result:
+    """As a person may see it: servers have had their say in it."""
+    return msgspec.structs.replace(result, evidence=printable(result.evidence))
 
 
 def state_of(results: Iterable[Result]) -> State:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from vmhost.health import tool
-from vmhost.health.result import Result
+from vmhost.health.result import Result, printed
 from vmhost.health.target import Target
 
 _MOST_QUESTIONS = 5  # one after another, in a round in which each takes all its time
@@ -33,7 +33,7 @@ async def check(
             typed=msgspec.json.encode(target).decode(),
         )
     if said.status == 0:
-        return msgspec.json.decode(said.out, type=list[Result])
+        return [printed(one) for one in msgspec.json.decode(said.out, type=list[Result])]
     last = said.err.strip().rpartition("\n")[2] if said.status is not None else said.complaint
     return [
         Result(

@@ -51,6 +51,11 @@ class Http(_Target, frozen=True, tag="http"):
 Target = Directory | Tcp | Http
 
 
+def is_name(text: str) -> bool:
+    """Whether the tools take it for a name: not for an option, nor for two words."""
+    return _NAME.fullmatch(text) is not None
+
+
 def problems(target: Target) -> Iterator[tuple[str, str, str]]:
     """Field, what is wrong with it, and what to do. The tools would misread odd names."""
     try:
@@ -60,7 +65,7 @@ def problems(target: Target) -> Iterator[tuple[str, str, str]]:
     if isinstance(target, Directory):
         for field in ("realm", "host", "site", "account"):
             value = getattr(target, field)
-            if (value or field == "realm") and not _NAME.fullmatch(value):
+            if (value or field == "realm") and not is_name(value):
                 yield field, f"{value!r} is not a name", "use a-z, 0-9, dots, hyphens and underscores"
         if bool(target.account) != bool(target.secret):
             yield "secret", "goes with an account", "write both, or neither"

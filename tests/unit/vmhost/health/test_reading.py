@@ -6,7 +6,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmhost.health import clock, dns, kerberos, ldap, ldif, replication, service, sysvol
+from vmhost.health import clock, dns, kerberos, ldap, ldif, replication, result, service, sysvol
 
 REPS_FROM = struct.pack("<IIIIQQI", 1, 0, 160, 3, 13_440_000_000, 13_440_000_100, 8524) + bytes(124)
 DIG = """;; Got answer:
@@ -62,7 +62,17 @@ def test_the_root_of_a_directory() -> None:
     assert (found.host, found.site, found.synchronized, found.offset) == ("b.ad.example", "Berlin", True, 0.5)
     odd = ldap.read_root("dnsHostName: a b\n/etc/x\ncurrentTime: never\n", 0.0)
     assert (odd.host, odd.site, odd.offset, odd.trouble) == ("", "", None, "")
+    assert ldap.read_root("dnsHostName: -f\n", 0.0).host == ""  # an option of dig
     assert ldap.read_root("", 0.0).trouble
+
+
+def test_what_a_server_says_does_nothing_to_a_terminal() -> None:
+    said = result.Result(
+        name="ldap", ok=True, latency=1.0, evidence="found: \x1b[2J\x9b1A\r\nCN=ä" + "x" * 9999
+    )
+    shown = result.printed(said).evidence
+    assert shown.startswith("found:  [2J 1A CN=äxx")
+    assert len(shown) == 1000
 
 
 def test_partners() -> None:
