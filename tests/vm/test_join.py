@@ -143,6 +143,9 @@ def test_a_full_controller_whose_join_is_cut_off(centre: Centre, tmp_path: Path)
         stage(centre, file, branch.place.name, *place)
         said = stage(centre, tmp_path / "other", branch.place.name, *place, fails=True)
         assert "it has not been used; `--again` makes it anew" in said
+        other = ("--site", SITE, "--address", str(branch.place.v4), "--prefetch", "Domain Admins", "--again")
+        assert "may not be kept" in stage(centre, file, branch.place.name, *other, fails=True)
+        assert "BR2$" in centre.tool("computer", "list")
         stage(centre, file, branch.place.name, *place, "--again")
         branch.plant(file)
         beginning = branch.begin()
@@ -175,6 +178,8 @@ def test_a_full_controller_whose_join_is_cut_off(centre: Centre, tmp_path: Path)
 def test_what_cannot_be_staged(centre: Centre, tmp_path: Path) -> None:
     """Each with what is wrong; nothing is changed."""
     file = tmp_path / "stage"
+    centre.tool("computer", "create", "old-4")
+    centre.tool("user", "disable", "old-4$")
     before = centre.tool("computer", "list")
     place = Place("centre", IPv4Interface("10.1.0.24/16"), IPv6Interface("fd00:1::24/64"))
     branch = Branch.__new__(Branch)
@@ -183,6 +188,7 @@ def test_what_cannot_be_staged(centre: Centre, tmp_path: Path) -> None:
     assert "was not made by Branchline" in stage(
         centre, file, branch.place.name, *here, "--again", fails=True
     )
+    assert "was not made by Branchline" in stage(centre, file, "old-4", *here, "--remove", fails=True)
     branch.place = Place("br4", place.v4, place.v6)
     assert "no such user or group" in stage(
         centre, file, branch.place.name, *here, "--allow", "nobody-4", fails=True

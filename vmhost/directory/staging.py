@@ -22,6 +22,7 @@ from samba import NTSTATUSError, WERRORError, remove_dc, sites, subnets
 from samba.auth import system_session
 from samba.credentials import MUST_USE_KERBEROS, Credentials
 from samba.dcerpc import nbt
+from samba.dsdb import UF_ACCOUNTDISABLE, UF_PARTIAL_SECRETS_ACCOUNT, UF_SERVER_TRUST_ACCOUNT
 from samba.net import Net
 from samba.netcmd import CommandError
 from samba.param import LoadParm
@@ -34,7 +35,7 @@ MARK = "branchline"
 """In `adminDescription` of the accounts that are ours to make anew or remove."""
 _CENTRES = 3  # as many resolvers as a resolv.conf has
 _IN_CHAIN = "1.2.840.113556.1.4.1941"
-_DISABLED = 2  # userAccountControl
+_CONTROLLER = UF_SERVER_TRUST_ACCOUNT | UF_PARTIAL_SECRETS_ACCOUNT  # one of them in userAccountControl
 
 
 class StageError(Exception):
@@ -84,14 +85,21 @@ class Centre:
         )
         return found[0] if found else None
 
-    def remove(self, host: str) -> None:
-        """Take all that there is of that controller out of the domain. StageError if it is not ours."""
-        account = self.account(host)
-        half = account is not None and int(str(account["userAccountControl"])) & _DISABLED
-        if account is not None and not half and str(account.get("adminDescription", idx=0)) != MARK:
+    def check_ours(self, account: Any, host: str) -> None:
+        """StageError unless this program has made it, or was cut off when it made it."""
+        flags = int(str(account["userAccountControl"]))
+        logons = int(str(account.get("logonCount", idx=0) or 0))
+        half = flags & UF_ACCOUNTDISABLE and flags & _CONTROLLER and not logons
+        if not half and str(account.get("adminDescription", idx=0)) != MARK:
             raise StageError(
                 f"the account {host} was not made by Branchline and is left alone; choose another --host"
             )
+
+    def remove(self, host: str) -> None:
+        """Take all that there is of that controller out of the domain. StageError if it is not ours."""
+        account = self.account(host)
+        if account is not None:
+            self.check_ours(account, host)
         try:
             remove_dc.remove_dc(self.database, logging.getLogger("remove"), host.upper())
         except remove_dc.DemoteException:
@@ -148,7 +156,7 @@ class Centre:
                     )
 
     def controllers(self) -> dict[str, list[str]]:
-        """Name and addresses of the writable ones, ours first."""
+        """Name and addresses of the writable ones, ours first. StageError if there are none."""
         chosen = "(&(objectClass=nTDSDSA)(!(objectClass=nTDSDSARO)))"
         names = [self.server]
         for one in self.database.search(base=self.config, expression=chosen, attrs=[]):
@@ -158,7 +166,10 @@ class Centre:
             if (name := str(server.get("dNSHostName", idx=0)).lower()) not in names:
                 names.append(name)
         found = {name: _addresses(name) for name in names}
-        return {name: found[name] for name in names[:_CENTRES] if found[name]}
+        known = [name for name in names if found[name]]
+        if not known:
+            raise StageError(f"this machine's DNS has no address of {', '.join(names)}; set its resolver")
+        return {name: found[name] for name in known[:_CENTRES]}
 
 
 def stage(asked: dict[str, Any]) -> dict[str, Any]:
@@ -177,14 +188,16 @@ def stage(asked: dict[str, Any]) -> dict[str, Any]:
                 f"there is an account {host} already, and {how}; `--again` makes it anew, and a machine that uses it "
                 "has to be made anew as well"
             )
-        centre.remove(host)
-    centre.site(asked["site"], asked["subnets"])
+        centre.check_ours(account, host)
     controllers = centre.controllers()
     password = f"{secrets.token_urlsafe(48)}.aA1"
     half = Halves(role, host, asked["site"], centre.server, password, creds=centre.creds, lp=centre.lp)
     if role == "rodc":
         half.reveal(dict.fromkeys(allowed), dict.fromkeys(denied))
         centre.check_allowed(prefetch, half.never_reveal_sid)
+    centre.site(asked["site"], asked["subnets"])
+    if account is not None:
+        centre.remove(host)  # a controller that may serve: nothing that could be refused comes after
     try:
         halves = half.at_the_centre(asked["address"])
         _mark(centre.database, half.acct_dn)
