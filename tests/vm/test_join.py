@@ -206,7 +206,8 @@ def test_what_cannot_be_staged(centre: Centre, tmp_path: Path) -> None:
     assert not file.exists()
 
 
-def test_a_new_domain(furnished: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ["v4", "v6"])
+def test_a_new_domain(furnished: None, tmp_path: Path, family: str) -> None:
     with _branch("br5", 25) as branch:
         seed = {
             "format": 1,
@@ -214,7 +215,7 @@ def test_a_new_domain(furnished: None, tmp_path: Path) -> None:
             "realm": REALM,
             "host": "br5",
             "site": SITE,
-            "address": str(branch.place.v4),
+            "address": str(getattr(branch.place, family)),
             "halves": {"workgroup": "AD"},
             "password": PASSWORD,
         }
@@ -226,3 +227,7 @@ def test_a_new_domain(furnished: None, tmp_path: Path) -> None:
         assert branch.guest("tend")["done"]
         assert branch.logs_on(ADMINISTRATOR, PASSWORD)
         assert branch.lists()
+        known = {kind: branch.run("dig", "@127.0.0.1", "+short", kind, branch.host) for kind in ("A", "AAAA")}
+        other = {"v4": "AAAA", "v6": "A"}[family]
+        assert known.pop(other) == ""
+        assert list(known.values()) == [f"{getattr(branch.place, family).ip}\n"]

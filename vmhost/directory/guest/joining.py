@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +100,12 @@ def new(seed: Seed, say: Say) -> None:
     """Make a domain, of which this is the first controller. account.RefusedError if that fails."""
     wipe()
     say("making the domain", 0.1)
+    address = ip_interface(seed.address).ip
     options = {
         "realm": seed.realm,
         "domain": seed.halves["workgroup"],
         "host-name": seed.host,
-        "host-ip": seed.address.partition("/")[0],
+        "host-ip6" if address.version == 6 else "host-ip": str(address),
         "site": seed.site,
         "server-role": "dc",
         "dns-backend": "SAMBA_INTERNAL",
