@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
+from uuid import UUID
 
 import msgspec
 
@@ -42,16 +43,17 @@ def seed(asked: Asked, password: str) -> dict[str, Any]:
     """All but the TLS key. `password`: of a new domain's administrator. VmError if what was asked does not fit."""
     realm = _checked("realm", staged.realm, asked.realm)
     if asked.join == "new":
+        address = _checked("address", staged.address, asked.address)
         return {
             "format": FORMAT,
             "role": "new",
             "realm": realm,
             "host": _checked("host", staged.host, asked.host),
             "site": _checked("site", staged.site, asked.site),
-            "address": _checked("address", staged.address, asked.address),
-            "gateway": asked.gateway,
-            "resolvers": list(asked.resolvers),
-            "time": list(asked.time),
+            "address": address,
+            "gateway": _checked("gateway", lambda text: staged.gateway(text, address), asked.gateway),
+            "resolvers": [_checked("resolvers", staged.resolver, one) for one in asked.resolvers],
+            "time": [_checked("time", staged.server, one) for one in asked.time],
             "halves": {"workgroup": realm.partition(".")[0][:15]},
             "password": password,
         }
@@ -71,22 +73,32 @@ def seed(asked: Asked, password: str) -> dict[str, Any]:
 
 def _is_whole(stage: Mapping[str, Any]) -> bool:
     texts = ("role", "realm", "host", "site", "address", "gateway", "password")
-    lists = ("resolvers", "time", "centre", "prefetch")
+    lists: dict[str, Callable[[str], object]] = {
+        "resolvers": staged.resolver,
+        "time": staged.server,
+        "centre": staged.server,
+        "prefetch": UUID,
+    }
     try:
         staged.host(stage["host"])
-        staged.address(stage["address"])
-    except (KeyError, TypeError, ValueError):
+        staged.site(stage["site"])
+        staged.gateway(stage["gateway"], staged.address(stage["address"]))
+        for name, check in lists.items():
+            for one in stage[name]:
+                check(one)
+    except (KeyError, TypeError, ValueError, AttributeError):
         return False
     return (
         all(isinstance(stage.get(name), str) for name in texts)
         and all(isinstance(stage.get(name), list) for name in lists)
+        and bool(stage["centre"])
         and isinstance(stage.get("halves"), dict)
     )
 
 
-def _checked(name: str, check: Any, value: str) -> str:
+def _checked(name: str, check: Callable[[str], str], value: str) -> str:
     try:
-        return str(check(value))
+        return check(value)
     except ValueError as error:
         raise VmError("config", f"{name}: {error}") from None
 

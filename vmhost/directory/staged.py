@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ _SITE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)
 _REALM = re.compile(
     r"(?:[A-Z0-9](?:[A-Z0-9-]{0,61}[A-Z0-9])?\.)+[A-Z0-9](?:[A-Z0-9-]{0,61}[A-Z0-9])?", re.ASCII
 )
+_SERVER = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:-]{0,252}", re.ASCII)
 
 
 def host(text: str) -> str:
@@ -43,9 +44,35 @@ def realm(text: str) -> str:
 def address(text: str) -> str:
     """ValueError unless it is one host's address with the length of its prefix."""
     found = ip_interface(text)
-    if "/" not in text or (found.ip == found.network.network_address and found.network.num_addresses > 2):
+    if (
+        "/" not in text
+        or "%" in text
+        or (found.ip == found.network.network_address and found.network.num_addresses > 2)
+    ):
         raise ValueError(f'{text!r} is not an address with its prefix length; write it like "10.1.0.10/24"')
     return str(found)
+
+
+def gateway(text: str, address: str) -> str:
+    """ValueError unless a host with that `address` can reach it; empty for none."""
+    if text and (ip_address(text) not in ip_interface(address).network or "%" in text):
+        raise ValueError(f"{text} is not in the network of {address}; write the router's address there")
+    return text
+
+
+def resolver(text: str) -> str:
+    """ValueError unless it is a host's address."""
+    found = ip_address(text)
+    if "%" in text:
+        raise ValueError(f"{text!r} is an address of one link only; write another of that server")
+    return str(found)
+
+
+def server(text: str) -> str:
+    """ValueError unless it is a host's name or address."""
+    if not _SERVER.fullmatch(text):
+        raise ValueError(f'{text!r} is neither a name nor an address; write it like "ntp.example.com"')
+    return text
 
 
 def subnet(text: str) -> str:

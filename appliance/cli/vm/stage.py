@@ -51,7 +51,12 @@ def stage() -> None:
 @click.option("--allow", multiple=True, help="User or group whose passwords an RODC may keep.")
 @click.option("--deny", multiple=True, help="User or group whose passwords an RODC never keeps.")
 @click.option("--prefetch", multiple=True, help="User or group whose passwords an RODC fetches by itself.")
-@click.option("--time", multiple=True, help="NTP server; the centre's controllers if left out.")
+@click.option(
+    "--time",
+    multiple=True,
+    callback=_checked(staged.server),
+    help="NTP server; the centre's controllers if left out.",
+)
 @click.option(
     "--server", default="", help="Controller of the centre that is asked; found by DNS if left out."
 )
@@ -78,6 +83,11 @@ def directory(file: Path, user: str, password_file: Any, remove: bool, as_json: 
         )
     if not remove and not (given["site"] and given["address"]):
         raise Failure("--site and --address are needed: where the branch's controller will be", 2)
+    if given["address"]:
+        try:
+            staged.gateway(given["gateway"], given["address"])
+        except ValueError as error:
+            raise Failure(f"--gateway: {error}", 2) from None
     if file.exists() and not given["again"] and not remove:
         raise Failure(f"{file} is there already; --again replaces it and makes the account anew", 2)
     if not file.absolute().parent.is_dir():

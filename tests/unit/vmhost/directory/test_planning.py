@@ -23,6 +23,8 @@ STAGE: dict[str, Any] = {
     "password": "once",
 }
 
+NEW: dict[str, Any] = {"join": "new", "host": "br1", "site": "S", "address": "10.1.0.21/16"}
+
 
 def _asked(**given: Any) -> Asked:
     return Asked(**{"join": "rodc", "realm": "ad.example", "bundle": "/b", "bridge": "br0", **given})
@@ -39,6 +41,17 @@ def test_what_was_staged_is_the_seed() -> None:
         ({"stage": {**STAGE, "format": 2}}, "not one of this release"),
         ({"stage": {**STAGE, "host": "a b"}}, "not one of this release"),
         ({"stage": {**STAGE, "centre": "dc"}}, "not one of this release"),
+        ({"stage": {**STAGE, "centre": []}}, "not one of this release"),
+        ({"stage": {**STAGE, "site": "a\nb"}}, "not one of this release"),
+        ({"stage": {**STAGE, "gateway": "10.2.0.1"}}, "not one of this release"),
+        ({"stage": {**STAGE, "resolvers": ["+trace"]}}, "not one of this release"),
+        ({"stage": {**STAGE, "resolvers": [1.5]}}, "not one of this release"),
+        ({"stage": {**STAGE, "time": ["a iburst\nlocal stratum 1"]}}, "not one of this release"),
+        ({"stage": {**STAGE, "prefetch": ["alice"]}}, "not one of this release"),
+        ({**NEW, "gateway": "10.1.0."}, "gateway: "),
+        ({**NEW, "gateway": "10.2.0.1"}, "gateway: 10.2.0.1 is not in the network of 10.1.0.21/16"),
+        ({**NEW, "resolvers": ("dns.example",)}, "resolvers: "),
+        ({**NEW, "time": ("a b",)}, "time: "),
         ({"stage": STAGE, "join": "dc"}, "for a rodc of AD.EXAMPLE, not for a dc"),
         ({"stage": STAGE, "realm": "other.example"}, "not for a rodc of OTHER.EXAMPLE"),
         ({"stage": STAGE, "address": "10.1.0.22/16"}, "leave them out"),
@@ -52,7 +65,7 @@ def test_what_does_not_fit_is_refused(given: dict[str, Any], said: str) -> None:
 
 
 def test_a_new_domain_is_named_by_its_realm() -> None:
-    made = seed(_asked(join="new", host="br1", site="S", address="10.1.0.21/16"), "secret")
+    made = seed(_asked(**NEW), "secret")
     assert (made["role"], made["halves"], made["password"]) == ("new", {"workgroup": "AD"}, "secret")
 
 

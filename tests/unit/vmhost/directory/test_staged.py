@@ -18,6 +18,9 @@ from vmhost.directory import staged
         (staged.address, "fd00::10/64"),
         (staged.address, "192.0.2.1/32"),
         (staged.subnet, "10.1.0.0/24"),
+        (staged.resolver, "fd00::1"),
+        (staged.server, "fd00::1"),
+        (staged.server, "ntp.example.com"),
     ],
 )
 def test_what_is_taken_as_it_is(check: Callable[[str], str], good: str) -> None:
@@ -41,7 +44,10 @@ def test_what_is_taken_as_it_is(check: Callable[[str], str], good: str) -> None:
         (staged.address, "10.1.0.10"),
         (staged.address, "10.1.0.0/24"),
         (staged.address, "10.1.0.256/24"),
+        (staged.address, "fe80::1%x\ny/64"),
         (staged.subnet, "10.1.0.1/24"),
+        (staged.resolver, "fe80::1%eth0"),
+        (staged.server, "-a"),
     ],
 )
 def test_what_is_refused(check: Callable[[str], str], bad: str) -> None:
