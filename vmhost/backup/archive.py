@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from pathlib import Path
 
 from vmhost.backup import in_guest
 from vmhost.errors import VmError
 from vmhost.link import Link
+from vmhost.printable import printable
 
 FILE = "domain.tar.bz2"
 WITHIN_S = 1800.0  # emulated guests are slow
@@ -35,7 +37,7 @@ async def fetch(link: Link, name: str, file: Path, make: str = MAKE, clean: str 
     try:
         status, path, wrong = await _run(link, name, make)
         if status != 0 or not path:
-            raise VmError("failed", wrong.splitlines()[-1] if wrong else f"exit status {status}")
+            raise VmError("failed", printable(wrong.splitlines()[-1]) if wrong else f"exit status {status}")
         await _copy(link, name, path, file)
     finally:
         with contextlib.suppress(VmError):
@@ -55,7 +57,9 @@ async def _run(link: Link, name: str, script: str) -> tuple[int, str, str]:
 async def _copy(link: Link, name: str, path: str, file: Path) -> None:
     handle = await link.do(lambda connection: in_guest.open_file(connection, name, path))
     try:
-        with file.open("wb") as target:
+        # With it comes every secret of the domain.
+        private = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(private, "wb") as target:
             while piece := await link.do(lambda connection: in_guest.read(connection, name, handle)):
                 await asyncio.to_thread(target.write, piece)
                 if target.tell() > LARGEST:

@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from vmhost.domain import agent_answers
+from vmhost.printable import printable
 
 FREEZE_S = 8
 """How long an agent may take to hold the guest's file systems still; others wait for libvirt meanwhile."""
@@ -153,7 +154,7 @@ def agent_says(connection: Any, name: str) -> str:
         return ""
     try:
         domain.agentSetResponseTimeout(FREEZE_S)
-        return str(domain.hostname(libvirt.VIR_DOMAIN_GET_HOSTNAME_AGENT))
+        return printable(domain.hostname(libvirt.VIR_DOMAIN_GET_HOSTNAME_AGENT))
     except libvirt.libvirtError:
         return ""
 

@@ -86,7 +86,7 @@ class Taking:
         for name in self._machines.known.keys() - self._machines.backing_up.keys():
             self._begin_thaw(name)
             journal = await asyncio.to_thread(self._read, name)
-            if journal is not None:
+            if journal is not None and name not in self._machines.backing_up:  # since just now, by somebody
                 self._machines.backing_up[name] = 0.0
                 shelf = Shelf(Path(journal.to))
                 task = asyncio.create_task(
@@ -112,7 +112,9 @@ class Taking:
         return answer
 
     async def _take(self, name: str, shelf: Shelf) -> Tree:
-        found = next(one for one in await self._machines.link.do(calls.survey) if one.name == name)
+        found = next((one for one in await self._machines.link.do(calls.survey) if one.name == name), None)
+        if found is None:
+            raise VmError("not_found", f"there is no machine {name} any more")
         seen = await self._machines.link.do(lambda connection: job.seen(connection, name))
         await asyncio.to_thread(shelf.sweep, name)
         needed = await asyncio.to_thread(_taken, seen) + images.RESERVE
