@@ -110,8 +110,7 @@ class Running:
             if one.stands != "cut off":
                 self._guard(one.name)
         elif one.told_to_end:
-            self._keeper.let_go(one.name)
-            self._wishes.off(one.name)
+            self._let_off(one.name)
         elif self._keeper.wants(one.name) or (
             one.autostart and not known_before and not self._wishes.is_off(one.name)
         ):
@@ -157,11 +156,21 @@ class Running:
         if detail in (calls.ENDED_CRASHED, calls.ENDED_FAILED):
             self._crashed(name, "has ended without having been told to")
             return
-        self._keeper.let_go(name)
-        self._wishes.off(name)
+        self._let_off(name)
         how = {calls.ENDED_ORDERLY: "has shut down", calls.ENDED_BY_FORCE: "has been forced off"}
         text = f"{name} {how.get(detail, 'has been stopped')}"
         self._machines.tell("vm.stopped", "info", text, {"vm": name})
+
+    def _let_off(self, name: str) -> None:
+        self._keeper.let_go(name)
+        try:
+            self._wishes.off(name)
+        except OSError as error:
+            text = (
+                f"that {name} is to stay off cannot be written down ({error.strerror}): with `autostart` it is started "
+                "when branchline is started again"
+            )
+            self._machines.tell("vm.off_unwritten", "warning", text, {"vm": name})
 
     def end_start(self, name: str) -> None:
         """End a machine that libvirtd has left in the middle of its start; `started_not` when it has ended.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import time
@@ -189,9 +190,11 @@ class Storage:
         for name in self.half_made():
             if name in defined:
                 self.complete(name)
-            elif name not in making and now - (self.of(name) / MARK).stat().st_mtime > KEPT_S:
-                self.remove(name)
-                old.append(name)
+            elif name not in making:
+                with contextlib.suppress(FileNotFoundError):  # deleted since
+                    if now - (self.of(name) / MARK).stat().st_mtime > KEPT_S:
+                        self.remove(name)
+                        old.append(name)
         return old
 
 

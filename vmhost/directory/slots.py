@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from vmhost import durable
+from vmhost.errors import VmError
 
 Slot = Literal["a", "b"]
 
@@ -56,11 +57,13 @@ def slot_directory(machine: Path, slot: Slot) -> Path:
 
 
 def read(machine: Path) -> Slots | None:
-    """Of the machine with that directory; None if it has no slots."""
+    """Of the machine with that directory; None if it has no slots, VmError if they cannot be made out."""
     try:
         return msgspec.json.decode((machine / _RECORD).read_bytes(), type=Slots)
     except FileNotFoundError:
         return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise VmError("failed", f"{machine / _RECORD} cannot be read: {error}") from None
 
 
 def write(machine: Path, slots: Slots) -> None:

@@ -42,10 +42,12 @@ class Updating:
             await self._stirred.wait()
             self._stirred.clear()
             for name in list(self._machines.known):
-                kept = slots.read(self._machines.storage.of(name))
-                if kept is not None and kept.trying is not None and name not in self._under_way:
-                    last = Status("start", "branchline or libvirtd ended before it had proved healthy")
-                    with contextlib.suppress(VmError):  # libvirtd is gone again; or said already
+                with contextlib.suppress(
+                    VmError
+                ):  # libvirtd is gone again; or said already, or when it is updated
+                    kept = slots.read(self._machines.storage.of(name))
+                    if kept is not None and kept.trying is not None and name not in self._under_way:
+                        last = Status("start", "branchline or libvirtd ended before it had proved healthy")
                         await self._undo(name, kept, last)
 
     def under_way(self) -> Tree:
@@ -66,6 +68,9 @@ class Updating:
         self._under_way[name] = Status("copy", "the bundle is verified")
         try:
             return await self._update(name, source)
+        except OSError as error:  # and nothing was changed but the spare slot
+            where = error.filename or self._machines.storage.of(name)
+            raise VmError("failed", f"{where}: {error.strerror}") from None
         finally:
             del self._under_way[name]
 
@@ -93,15 +98,16 @@ class Updating:
             async with asyncio.timeout(PROVED_WITHIN_S):
                 last = await self._healthy(name, last)
             wrong = last.error
+            if wrong is None:
+                await asyncio.to_thread(slots.write, directory, trying.proved())
         except TimeoutError:
             last = self._under_way[name]
             wrong = f"it was not healthy within {PROVED_WITHIN_S:g} s: {last.text}"
-        except VmError as error:
+        except (VmError, OSError) as error:
             wrong = str(error)
         if wrong is not None:
             await self._undo(name, trying, Status(last.step, wrong))
             raise VmError("failed", f"{name} runs version {old.version} again: {wrong}")
-        await asyncio.to_thread(slots.write, directory, trying.proved())
         evidence = {"vm": name, "from": old.version, "to": new.version, "said": last.text}
         self._machines.tell("vm.updated", "info", f"{name} runs version {new.version}: {last.text}", evidence)
         return {"name": name, "state": "running", "from": old.version, "to": new.version}
@@ -146,12 +152,12 @@ class Updating:
                 await self._end(name, last)
                 await self._boot(name, kept.undone())
             await asyncio.to_thread(slots.write, directory, kept.undone())
-        except VmError as error:
+        except (VmError, OSError) as error:
             text = (
                 f"{name} cannot go back to the system that it had: {error}; tried again when libvirt is back"
             )
             self._machines.tell("vm.update_stuck", "error", text, {"vm": name})
-            raise
+            raise VmError("failed", text) from None
         evidence = {"vm": name, "step": last.step, "said": last.text, "to": bundle.taken(old).version}
         text = f"{name} runs version {evidence['to']} again: {last.text}"
         self._machines.tell("vm.update_undone", "error", text, evidence)
