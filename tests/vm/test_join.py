@@ -134,6 +134,12 @@ def test_an_rodc_serves_and_goes_on_without_the_centre(centre: Centre, group: st
             assert state_of(found) in ("healthy", "degraded"), found
         finally:
             centre.mend()
+        branch.stop()
+        said = stage(centre, file, branch.place.name, "--remove")
+        (changed,) = [line for line in said.splitlines() if line.startswith("Change these passwords")]
+        assert {"alice-1", "carol-1"} <= set(changed.rpartition(": ")[2].split(", "))
+        assert "bob-1" not in changed
+        assert "krbtgt" not in changed + centre.tool("user", "list").replace("krbtgt\n", "")
 
 
 def test_a_full_controller_whose_join_is_cut_off(centre: Centre, tmp_path: Path) -> None:

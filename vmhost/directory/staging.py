@@ -85,6 +85,19 @@ class Centre:
         )
         return found[0] if found else None
 
+    def revealed(self, host: str) -> list[str]:
+        """Whose passwords have been given to that RODC: account names."""
+        account = self.account(host)
+        if account is None:
+            return []
+        given_to = f"(msDS-RevealedDSAs={ldb.binary_encode(str(account.dn))})"
+        chosen = f"(&{given_to}(!(sAMAccountName=krbtgt_*)))"  # its own krbtgt goes with it
+        # In pages: an answer has a thousand entries at most.
+        given = self.database.search(
+            expression=chosen, attrs=["sAMAccountName"], controls=["paged_results:1:500"]
+        )
+        return sorted(str(one["sAMAccountName"]) for one in given if one.dn != account.dn)
+
     def check_ours(self, account: Any, host: str) -> None:
         """StageError unless this program has made it, or was cut off when it made it."""
         flags = int(str(account["userAccountControl"]))
@@ -233,10 +246,11 @@ def _mark(database: Any, account: str) -> None:
 
 
 def remove(asked: dict[str, Any]) -> dict[str, Any]:
-    """Take the controller out of the domain."""
+    """Take the controller out of the domain; whose passwords it has."""
     centre = Centre(asked["realm"], asked["server"], asked["user"], asked["password"])
+    revealed = centre.revealed(asked["host"])
     centre.remove(asked["host"])
-    return {"removed": asked["host"]}
+    return {"removed": asked["host"], "revealed": revealed}
 
 
 def _addresses(name: str) -> list[str]:

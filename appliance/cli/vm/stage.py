@@ -67,7 +67,11 @@ def stage() -> None:
     "--password-file", type=click.File(), help="Where the administrator's password is, for scripts."
 )
 @click.option("--again", is_flag=True, help="Make an account anew that is there already.")
-@click.option("--remove", is_flag=True, help="Take the controller out of the domain, and delete FILE.")
+@click.option(
+    "--remove",
+    is_flag=True,
+    help="Take the controller out of the domain, say whose passwords it has, and delete FILE.",
+)
 @json_option
 def directory(file: Path, user: str, password_file: Any, remove: bool, as_json: bool, **given: Any) -> None:
     """Make the account of a branch's domain controller, and FILE for `branchline vm create directory` there.
@@ -113,6 +117,10 @@ def directory(file: Path, user: str, password_file: Any, remove: bool, as_json: 
         print_json([{name: value for name, value in answer.items() if name != "password"}])
     elif remove:
         click.echo(f"{given['host']} is no controller of {given['realm']} any more")
+        if answer["revealed"]:
+            click.echo(
+                f"Change these passwords if others may have its disks: {', '.join(answer['revealed'])}"
+            )
     else:
         click.echo(
             f"{given['host']} may join {given['realm']} with {file}, once; `branchline vm create directory` there"

@@ -1,7 +1,7 @@
 """Tells the box how far this machine is, on a virtio-serial channel and on the console, until it is off.
 
 What join.py has last said is repeated every second, so that a box hears it whenever it begins to listen. Done is said
-only while the directory answers.
+from when the directory has answered; whether it still does, the box's checks ask.
 """
 
 from __future__ import annotations
