@@ -17,6 +17,7 @@ from vmhost.domain import (
     status_socket,
     switched,
 )
+from vmhost.errors import VmError
 
 ENDED_ORDERLY, ENDED_BY_FORCE, ENDED_CRASHED, ENDED_SAVED, ENDED_FAILED = 0, 1, 2, 4, 5
 """Details of the event `STOPPED` (virDomainEventStoppedDetailType)."""
@@ -149,11 +150,14 @@ def definition(connection: Any, name: str) -> str:
 
 
 def undefine(connection: Any, name: str) -> None:
-    """Forget a machine; its disks stay."""
+    """Forget a machine that is off; its disks stay. VmError if it runs, perhaps since just now."""
+    domain = connection.lookupByName(name)
+    if domain.isActive():
+        raise VmError("refused", f"{name} runs; `branchline vm stop {name}` first")
     import libvirt
 
     flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-    connection.lookupByName(name).undefineFlags(flags | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+    domain.undefineFlags(flags | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
 
 
 def console(connection: Any, name: str) -> str | None:

@@ -88,11 +88,10 @@ class Lifecycle:
         machines.must_know(name)
         if await machines.state(name) != "off":
             raise VmError("refused", f"{name} runs; `branchline vm stop {name}` first")
-        if name in machines.backing_up:
-            raise VmError("refused", f"{name} is being backed up; delete it when that is done")
+        machines.must_be_left(name)
         self._running.forget(name)
         await machines.link.do(lambda connection: calls.undefine(connection, name), CHANGE_S)
-        del machines.known[name]
+        machines.known.pop(name, None)
         kept = str(machines.storage.of(name))
         if disks:
             await asyncio.to_thread(machines.storage.remove, name)

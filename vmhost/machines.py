@@ -45,6 +45,8 @@ class Machines:
         """Those that are being made, and the fraction that is done."""
         self.backing_up: dict[str, float] = {}
         """Those that a backup is taken of, and the fraction that is done."""
+        self.updating: set[str] = set()
+        """Those that are given a new system: they are off for a moment."""
         self.abandoned: set[str] = set()
         """Those that could not be made, nor taken back because libvirtd was lost."""
 
@@ -56,6 +58,16 @@ class Machines:
             names = ", ".join(sorted(self.known)) or "none"
             raise VmError("not_found", f'there is no machine "{name}"; the machines are: {names}')
         return self.known[name]
+
+    def must_be_left(self, name: str) -> None:
+        """VmError while something is under way with a machine that needs it to stay."""
+        for doing, names in (
+            ("made", self.making.keys()),
+            ("backed up", self.backing_up.keys()),
+            ("updated", self.updating),
+        ):
+            if name in names:
+                raise VmError("refused", f"{name} is being {doing}; try again when that is done")
 
     async def state(self, name: str) -> str:
         """As `calls.survey` names them."""

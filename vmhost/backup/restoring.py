@@ -95,27 +95,33 @@ class Restoring:
         """Where the disks of the machine are now, and its definition; None if there is none."""
         machines = self._machines
         there = await machines.link.do(lambda connection: calls.exists(connection, name))
-        if there:
-            machines.must_know(name)
-            if await machines.state(name) != "off" or name in machines.backing_up:
-                raise VmError("refused", f"{name} runs, or is backed up; `branchline vm stop {name}` first")
+        xml, known = "", machines.must_know(name) if there else None
+        if there and await machines.state(name) != "off":
+            raise VmError("refused", f"{name} runs; `branchline vm stop {name}` first")
+        machines.must_be_left(name)
         if not there and (machines.storage.is_half_made(name) or not machines.storage.of(name).exists()):
             return None
-        xml, known = "", None
         if there:
             xml = await machines.link.do(lambda connection: calls.definition(connection, name))
             await machines.link.do(lambda connection: calls.undefine(connection, name), CHANGE_S)
-            known = machines.known.pop(name)
-        return _Aside(await asyncio.to_thread(machines.storage.set_aside, name), xml, known)
+            machines.known.pop(name, None)
+        try:
+            return _Aside(await asyncio.to_thread(machines.storage.set_aside, name), xml, known)
+        except OSError as error:
+            await self._define(name, xml, known)
+            raise VmError("failed", f"{error.filename}: {error.strerror}") from None
 
     async def _put_back(self, name: str, aside: _Aside) -> None:
-        machines, known = self._machines, aside.known
-        await asyncio.to_thread(machines.storage.put_back, name, aside.path)
+        await asyncio.to_thread(self._machines.storage.put_back, name, aside.path)
+        await self._define(name, aside.xml, aside.known)
+
+    async def _define(self, name: str, xml: str, known: Known | None) -> None:
+        """The machine that gave way is one again, if it was."""
         if known is not None:
-            await machines.link.do(
-                lambda connection: calls.define(connection, aside.xml, known.autostart), CHANGE_S
+            await self._machines.link.do(
+                lambda connection: calls.define(connection, xml, known.autostart), CHANGE_S
             )
-            machines.known[name] = known
+            self._machines.known[name] = known
 
 
 def _restored(recipe: Recipe, path: Path, manifest: Manifest, new_name: str | None) -> Recipe:

@@ -63,9 +63,9 @@ class Updating:
         VmError, and it runs the one it had, if the bundle is not good or does not become healthy.
         """
         self._machines.must_know(name)
-        if name in self._under_way:
-            raise VmError("refused", f"{name} is being updated already")
+        self._machines.must_be_left(name)
         self._under_way[name] = Status("copy", "the bundle is verified")
+        self._machines.updating.add(name)
         try:
             return await self._update(name, source)
         except OSError as error:  # and nothing was changed but the spare slot
@@ -73,6 +73,7 @@ class Updating:
             raise VmError("failed", f"{where}: {error.strerror}") from None
         finally:
             del self._under_way[name]
+            self._machines.updating.discard(name)
 
     async def _update(self, name: str, source: Path) -> Tree:
         directory = self._machines.storage.of(name)
