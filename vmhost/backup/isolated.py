@@ -1,4 +1,7 @@
-"""A machine's twin that cannot meet anybody: no network, other disks, another identity. Pure."""
+"""A machine's twin that cannot meet anybody: no network, other disks, another identity. Pure.
+
+Its definition lay beside the backup, where others may write: only what is known to be harmless is passed on.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,18 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
+from vmhost.errors import VmError
+
+_PARTS: Final = {
+    *("name", "memory", "currentMemory", "vcpu", "os", "features", "cpu", "clock"),
+    *("on_poweroff", "on_reboot", "on_crash", "pm", "devices"),
+}
+"""What else a machine has (its identity, programs and options for QEMU) is not passed on."""
 _DEVICES: Final = {
-    *("emulator", "disk", "controller", "interface", "console", "serial", "channel"),
+    *("disk", "controller", "interface", "console", "serial", "channel"),
     *("rng", "memballoon", "video", "input", "panic"),
 }
-"""What else a machine has (devices and directories of the host, graphics) is not passed on."""
+"""What else a machine has (its emulator, devices and directories of the host, graphics) is not passed on."""
 _Element = ElementTree.Element
 
 
@@ -22,12 +32,16 @@ def isolated(
 
     `disks` are qcow2 files by their names in the guest ("vda"), `boot` the files of a system that is booted directly
     ("kernel"), `domain_type` is libvirt's ("kvm", "qemu"). Network cards are there, with the addresses the
-    guest knows, and their links are down.
+    guest knows, and their links are down. VmError if `xml` is no definition of a machine with these disks.
     """
-    root = ElementTree.fromstring(xml)
+    try:
+        root = ElementTree.fromstring(xml)
+    except ElementTree.ParseError as error:
+        raise VmError("refused", f"the definition in it cannot be read: {error}") from None
     root.set("type", domain_type)
-    for tag in ("uuid", "genid", "metadata", "seclabel"):
-        _remove(root, tag)
+    for part in list(root):
+        if part.tag not in _PARTS:
+            root.remove(part)
     _found(root, "name").text = name
     _remove(_found(root, "os"), "nvram")  # a new one is made
     for tag, file in boot.items():
@@ -40,7 +54,9 @@ def isolated(
             _unplug(device)
         elif device.tag == "disk":
             _replace(device, disks)
-        elif device.tag in ("channel", "console", "serial"):
+        elif device.tag == "rng" and _found(device, "backend").get("model") != "random":
+            devices.remove(device)
+        elif device.tag in ("channel", "console", "serial", "input"):
             _remove(device, "source")
     return ElementTree.tostring(root, encoding="unicode")
 
@@ -57,7 +73,13 @@ def _replace(disk: _Element, disks: Mapping[str, Path]) -> None:
     for tag in ("backingStore", "mirror"):
         _remove(disk, tag)
     _found(disk, "driver").set("type", "qcow2")
-    _found(disk, "source").attrib = {"file": str(disks[_found(disk, "target").get("dev", "")])}
+    dev = _found(disk, "target").get("dev", "")
+    if dev not in disks:
+        raise VmError("refused", f"the definition in it has a disk {dev!r} that is not in it")
+    disk.set("type", "file")
+    source = _found(disk, "source")
+    source.clear()
+    source.set("file", str(disks[dev]))
 
 
 def _found(parent: _Element, tag: str) -> _Element:

@@ -119,7 +119,7 @@ class Proving:
                     await asyncio.sleep(_LOOK_S)
             last = bytes(heard[-200:]).decode(errors="replace").strip()
             return False, f"no sign of life within {WITHIN_S:g} s; its console said at last {last!r}"
-        except VmError as error:
+        except (VmError, OSError) as error:  # its console goes with it
             return False, f"it ended: {error}"
         finally:
             with contextlib.suppress(VmError):  # it has ended

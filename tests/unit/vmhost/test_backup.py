@@ -129,6 +129,35 @@ def test_a_twin_meets_nobody() -> None:
     assert "/vm" not in twin
 
 
+def test_a_twin_takes_over_nothing_that_could_harm() -> None:
+    """Whoever can write to where the backups are does not get at the host."""
+    xml = """<domain xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0" type="kvm"><name>a</name><os/>
+        <sysinfo type="fwcfg"><entry name="opt/a" file="/harm"/></sysinfo>
+        <qemu:commandline><qemu:arg value="/harm"/></qemu:commandline>
+        <devices><emulator>/harm</emulator>
+        <disk type="block" device="disk"><source dev="/harm"><slices/></source><target dev="vda"/></disk>
+        <input type="evdev"><source dev="/harm"/></input>
+        <rng model="virtio"><backend model="egd" type="unix"><source path="/harm"/></backend></rng>
+        </devices></domain>"""
+    twin = isolated(xml, "a.proof", {"vda": Path("/proof/a")}, {}, "qemu")
+    assert "harm" not in twin
+    root = ElementTree.fromstring(twin)
+    (disk,) = root.iterfind("devices/disk")
+    assert (disk.get("type"), [(part.tag, part.attrib) for part in disk.iterfind("source")]) == (
+        "file",
+        [("source", {"file": "/proof/a"})],
+    )
+
+
+@pytest.mark.parametrize(
+    "xml",
+    ["", "<domain", "<domain><devices><disk device='disk'><target dev='vdb'/></disk></devices></domain>"],
+)
+def test_a_twin_of_no_machine(xml: str) -> None:
+    with pytest.raises(VmError):
+        isolated(xml, "a.proof", {"vda": Path("/proof/a")}, {}, "qemu")
+
+
 @pytest.mark.parametrize(
     ("role", "said"),
     [("rodc", "stage it again"), ("dc", "stage it again"), ("new", "samba-tool domain backup restore")],
