@@ -32,6 +32,7 @@ PATIENCE_S = 1800.0
 """A machine that says nothing new for so long will not. Emulated ones are slow."""
 _DETACHED_LOOKS = 120  # half a second apart
 _SEED_BYTES = "4M"
+_SEED_SCRATCH = ".seed-"  # beside the machines: where a seed is made, with its secrets
 PASSWORD_FILE = "administrator-password"
 
 
@@ -75,7 +76,7 @@ class Directories:
             self._machines.storage.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
             self._told[asked.name] = Status("machine", "making the machine", 0.0)
             with tempfile.TemporaryDirectory(
-                prefix=".seed-", dir=self._machines.storage.directory
+                prefix=_SEED_SCRATCH, dir=self._machines.storage.directory
             ) as scratch:
                 image = await asyncio.to_thread(_seed_image, seed, Path(scratch))
                 made = await self._creation.create(planning.recipe(asked, seed, str(image)))
@@ -107,6 +108,10 @@ class Directories:
 
     async def run(self) -> None:
         """Watch those whose making was cut off by the end of this process: they join by themselves."""
+        for left in self._machines.storage.directory.glob(
+            f"{_SEED_SCRATCH}*"
+        ):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
         watching: dict[str, asyncio.Task[None]] = {}
         while True:
             await self._stirred.wait()
@@ -114,8 +119,10 @@ class Directories:
             with contextlib.suppress(VmError):
                 for one in await self._machines.link.do(calls.survey):
                     has_seed = any(disk.get("name") == SEED for disk in one.recipe.get("disks", []))
-                    if has_seed and one.name not in self._told and one.name not in watching:
-                        watching[one.name] = asyncio.create_task(self._finish(one.name))
+                    left = one.recipe.get("kind") == "directory" and self._seed_of(one.name).exists()
+                    if (has_seed or left) and one.name not in self._told and one.name not in watching:
+                        finish = self._finish if has_seed else self._drop_left
+                        watching[one.name] = asyncio.create_task(finish(one.name))
                         watching[one.name].add_done_callback(lambda _, name=one.name: watching.pop(name))  # type: ignore[misc]
 
     async def _finish(self, name: str) -> None:
@@ -141,8 +148,16 @@ class Directories:
                 if said.done:
                     return
 
+    async def _drop_left(self, name: str) -> None:
+        """The seed of a machine that has joined, after a process that was killed before the file was gone."""
+        with contextlib.suppress(VmError):  # libvirtd is gone: when it is back, again
+            await self._drop_seed(name)
+
+    def _seed_of(self, name: str) -> Path:
+        return disk_file(self._machines.storage.of(name), SEED)
+
     async def _drop_seed(self, name: str) -> None:
-        file = disk_file(self._machines.storage.of(name), SEED)
+        file = self._seed_of(name)
         link = self._machines.link
         await link.do(lambda connection: attached.detach(connection, name, file), CHANGE_S)
         for _ in range(_DETACHED_LOOKS):
