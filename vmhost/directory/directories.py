@@ -108,10 +108,10 @@ class Directories:
 
     async def run(self) -> None:
         """Watch those whose making was cut off by the end of this process: they join by themselves."""
-        for left in self._machines.storage.directory.glob(
+        for scratch in self._machines.storage.directory.glob(
             f"{_SEED_SCRATCH}*"
         ):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(scratch, ignore_errors=True)
         watching: dict[str, asyncio.Task[None]] = {}
         while True:
             await self._stirred.wait()
