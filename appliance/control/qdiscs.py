@@ -103,7 +103,8 @@ class Qdiscs:
             self._kernel.tc("add", "htb", index, _ROOT, default=OTHERS)
         wanted = {one.minor: one for one in link.classes}
         for minor in reversed([minor for minor in built if minor not in wanted]):  # children first
-            self._kernel.tc("del-class", "htb", index, _ROOT | minor)
+            # pyroute2 makes tables of the rate, though it means nothing here, and fails without one.
+            self._kernel.tc("del-class", "htb", index, _ROOT | minor, rate=built[minor].rate)
         for minor, one in wanted.items():
             if minor not in built:
                 self._class("add-class", index, one)

@@ -16,11 +16,13 @@ SERVER = ("10.2.0.2", telling.PORT)
 GREEDY = 10  # of which each opens several flows
 ALL = range(COUNT)
 MOST_IDLE = 5 << 20
+RATE = 2_500_000  # of the centre's line: what has passed stays in memory, up to a bound of its own
 
 
 @pytest.fixture(scope="module")
 def hub(module_lab: Lab) -> Iterator[Hub]:
     telling.start(module_lab.server)
+    module_lab.wan.set(rate=RATE)
     with Hub(module_lab, COUNT) as hub:
         yield hub
 

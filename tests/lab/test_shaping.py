@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,19 @@ from tests.lab.plain_pair import until
 
 RATE = 1_250_000
 DEADLINE_S = 20.0
+
+
+ONE_GOES = """
+from appliance.control.qdiscs import Qdiscs
+from appliance.control.shaping import HtbClass, Link
+from appliance.intercept.specs import BoxSpec
+
+qdiscs = Qdiscs()
+branches = HtbClass(1, 0, 900_000, 900_000), HtbClass(2, 0, 500_000, 500_000, queue=20)
+for classes in (branches, branches[:1]):
+    qdiscs.apply((Link("wan0", classes),), BoxSpec(("lan0",)))
+qdiscs.close()
+"""
 
 
 def classes(lab: Lab) -> str:
@@ -53,6 +67,13 @@ def test_a_reload_changes_it(lab: Lab) -> None:
         pair.dc.config.write_text(text.replace(str(RATE), "0"))
         pair.dc.call("reload")
         assert until(lambda: classes(lab) == "", DEADLINE_S), "without a rate nothing is shaped"
+
+
+def test_one_class_of_several_goes(lab: Lab) -> None:
+    """As when the rate of one branch is no longer held."""
+    lab.dc.run([sys.executable, "-c", ONE_GOES], check=True)
+    assert "rate 7200Kbit" in classes(lab)
+    assert "rate 4Mbit" not in classes(lab)
 
 
 def test_lanes_and_what_passes_through_have_their_classes(lab: Lab, request: pytest.FixtureRequest) -> None:
