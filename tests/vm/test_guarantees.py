@@ -5,15 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm.box import VmBox
+from tests.vm.box import VmBox, until
 from vmhost.guarantees import KILLED_FIRST
 
 GROUP = Path("/sys/fs/cgroup/cpu/machine")
 
 
+def test_the_host_is_small(box: VmBox, guest: str) -> None:
+    """Beside a machine that runs; what other tests have made it do is not counted."""
+    box.kill_control()
+    box.start_control()
+    until(lambda: box.states().get(guest) == "running", "it knows the machine")
+    assert json.loads(box.vm("host", "--json"))["rss"]["branchline"] <= 64 * 2**20
+
+
 def test_a_machine_yields_to_the_router(box: VmBox, guest: str) -> None:
     said = json.loads(box.vm("host", "--json"))
-    assert said["rss"]["branchline"] <= 64 * 2**20
     assert list(said["rss"]["guests"]) == [guest]
     held = said["guarantees"][guest]
     assert held["missing"] == []
