@@ -8,6 +8,7 @@ itself, everywhere.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,9 +79,7 @@ class Guarantees:
         for thread in (_PROC / str(pid) / "task").iterdir():
             with contextlib.suppress(ProcessLookupError):
                 os.setpriority(os.PRIO_PROCESS, int(thread.name), NICE)
-        with contextlib.suppress(FileNotFoundError):
-            # Where the scheduler groups sessions, niceness counts within one only.
-            (_PROC / str(pid) / "autogroup").write_text(str(NICE))
+        _weigh_session(pid)
         return f"nice {NICE}, for want of a control group of its own"
 
     def _weights(self, pid: int) -> Iterator[Path]:
@@ -91,6 +90,19 @@ class Guarantees:
             group = parting(ours.get(controller, ""), theirs.get(controller, ""))
             if group:
                 yield _GROUPS / controller / group / file
+
+
+def _weigh_session(pid: int) -> None:
+    """Where the scheduler groups sessions, niceness counts within one only: make that group nice as well."""
+    try:
+        (_PROC / str(pid) / "autogroup").write_text(str(NICE))
+    except FileNotFoundError:
+        pass  # it does not group them
+    except OSError as error:
+        if (
+            error.errno != errno.EINVAL
+        ):  # it is in the root's group, whose weight is fixed and where niceness counts
+            raise
 
 
 def parting(ours: str, theirs: str) -> str:
