@@ -67,15 +67,21 @@ class Guarantees:
         self.held.pop(name, None)
 
     def _yield_processor(self, pid: int) -> str:
-        """Its control group weighs little; if it has none apart from ours, its threads are nice. Returns which."""
+        """Its control group is idle or weighs little; if it has none apart from ours, its threads are nice.
+
+        Returns which. Idle is better: the router takes the processor at once when it wakes, where it waits for the end
+        of a slice of a group that merely weighs little (downloads beside a machine that burns: 0.98 x against 0.78 x).
+        """
         for file in self._weights(pid):
+            where = f"on the control group {file.parent.relative_to(_GROUPS)}"
+            with contextlib.suppress(FileNotFoundError):  # a kernel before 5.15, or none of the controller
+                _put(file.with_name("cpu.idle"), 1)
+                return f"cpu.idle {where}: it gets what the router leaves"
             with contextlib.suppress(FileNotFoundError):  # the controller is not switched on for these groups
                 normal = _NORMAL[file.name]
                 weight = round(normal * SHARE)
-                with file.open("r+") as opened:  # open(2) must not make a file where there is no cgroup
-                    opened.write(str(weight))
-                where = file.parent.relative_to(_GROUPS)
-                return f"{file.name} {weight} of {normal} on the control group {where}"
+                _put(file, weight)
+                return f"{file.name} {weight} of {normal} {where}"
         for thread in (_PROC / str(pid) / "task").iterdir():
             with contextlib.suppress(ProcessLookupError):
                 os.setpriority(os.PRIO_PROCESS, int(thread.name), NICE)
@@ -90,6 +96,11 @@ class Guarantees:
             group = parting(ours.get(controller, ""), theirs.get(controller, ""))
             if group:
                 yield _GROUPS / controller / group / file
+
+
+def _put(file: Path, value: int) -> None:
+    with file.open("r+") as opened:  # open(2) must not make a file where there is no cgroup
+        opened.write(str(value))
 
 
 def _weigh_session(pid: int) -> None:

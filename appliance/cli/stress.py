@@ -21,7 +21,7 @@ from appliance.lab.tools import find
 def stress(names: tuple[str, ...], as_json: bool) -> None:
     """Urgent messages under load, crowds of flows, loss: each figure beside a haproxy pair's and its limit.
 
-    Takes about twelve minutes. Exits 0 when every figure is within its limit.
+    Takes about half an hour. Exits 0 when every figure is within its limit.
     """
     figures: list[Figure] = []
     failed = False

@@ -12,6 +12,7 @@ import os
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -36,10 +37,11 @@ TURNS = 1500
 
 @dataclass(frozen=True)
 class Look:
-    """One stretch: bytes/s of downloads, seconds of the slowest hundredth of round trips."""
+    """One stretch: bytes/s of downloads, seconds of the slowest hundredth of round trips, processors the guest had."""
 
     goodput: float
     p99: float
+    guest: float
 
 
 def measure(pairs: int, downloads: int) -> Iterator[tuple[Look, Look]]:
@@ -47,7 +49,7 @@ def measure(pairs: int, downloads: int) -> Iterator[tuple[Look, Look]]:
     old, _ = content.substitute(content.CACHE)
     text = messages(old)
     with _wild_guest() as domain, branchline([old]) as pair:
-        _look(pair, downloads, text)  # the caches fill
+        _look(pair, downloads, text, domain)  # the caches fill
         domain.suspend()
         for number in range(pairs):
             progress(f"guests: pair {number + 1} of {pairs}")
@@ -55,19 +57,27 @@ def measure(pairs: int, downloads: int) -> Iterator[tuple[Look, Look]]:
             for burns in (False, True) if number % 2 else (True, False):
                 if burns:
                     domain.resume()
-                looks[burns] = _look(pair, downloads, text)
+                looks[burns] = _look(pair, downloads, text, domain)
                 if burns:
                     domain.suspend()  # returns when what it was writing is written
             yield looks[False], looks[True]
 
 
-def _look(pair: Contender, downloads: int, text: list[bytes]) -> Look:
+def _look(pair: Contender, downloads: int, text: list[bytes], domain: Any) -> Look:
+    began, used = time.monotonic(), _processor_time(domain)
     samples = [download(pair, 0) for _ in range(downloads)]
     trips = sorted(play(pair, text, TURNS))
     return Look(
         sum(sample.bytes for sample in samples) / sum(sample.seconds for sample in samples),
         trips[int(0.99 * len(trips))],
+        (_processor_time(domain) - used) / (time.monotonic() - began),
     )
+
+
+def _processor_time(domain: Any) -> float:
+    """Seconds that QEMU has had so far."""
+    *_, nanoseconds = domain.info()
+    return float(nanoseconds) / 1e9
 
 
 @contextmanager
@@ -112,7 +122,8 @@ def main() -> int:
             else:
                 print(
                     f"goodput {paused.goodput / 1e6:.0f} → {burning.goodput / 1e6:.0f} MB/s ({goodput[-1]:.2f} ×), "
-                    f"p99 {paused.p99 * 1e6:.0f} → {burning.p99 * 1e6:.0f} µs ({p99[-1]:.2f} ×)",
+                    f"p99 {paused.p99 * 1e6:.0f} → {burning.p99 * 1e6:.0f} µs ({p99[-1]:.2f} ×), "
+                    f"the guest had {burning.guest:.2f} processors",
                     flush=True,
                 )
     except LabError as error:

@@ -28,5 +28,9 @@ def test_a_machine_yields_to_the_router(box: VmBox, guest: str) -> None:
     assert Path(f"/proc/{box.emulator(guest)}/oom_score_adj").read_text() == f"{KILLED_FIRST}\n"
     if not GROUP.exists():
         pytest.skip("libvirt has no control groups of version 1 here")
-    assert held["processor"] == "cpu.shares 102 of 1024 on the control group cpu/machine"
-    assert (GROUP / "cpu.shares").read_text() == "102\n"
+    if not (GROUP / "cpu.idle").exists():
+        assert held["processor"] == "cpu.shares 102 of 1024 on the control group cpu/machine"
+        assert (GROUP / "cpu.shares").read_text() == "102\n"
+        return
+    assert held["processor"] == "cpu.idle on the control group cpu/machine: it gets what the router leaves"
+    assert (GROUP / "cpu.idle").read_text() == "1\n"

@@ -15,7 +15,7 @@ BUFFERS = (0.1, 0.5)
 FLOOD = 1.2 * RATE
 DOWNLOADS = 8
 ADAPT_S = 10.0  # before turns count: TCP's slow starts are over, and an unknown rate has been found
-COUNTED_S = 20.0
+COUNTED_S = 60.0  # some 550 turns: with fewer, the second worst would be the whole answer
 KNOWN_S, UNKNOWN_S = 0.02, 0.08  # above the round trip
 MS = 1000
 
