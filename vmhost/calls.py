@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ ENDED_ORDERLY, ENDED_BY_FORCE, ENDED_CRASHED, ENDED_SAVED, ENDED_FAILED = 0, 1, 
 """Details of the event `STOPPED` (virDomainEventStoppedDetailType)."""
 STARTED, SUSPENDED, RESUMED, STOPPED = 2, 3, 4, 5
 """Lifecycle events (virDomainEventType)."""
+STARTED_BOOTED = 0
+"""Detail of the event `STARTED`: not from a memory that was saved."""
 
 _STATES = {1: "running", 2: "running", 3: "paused", 4: "stopping", 5: "off", 6: "crashed", 7: "asleep"}
 _STANDS = {5: "disk full", 11: "cut off"}  # reasons of the state `paused` (virDomainPausedReason)
@@ -114,9 +117,14 @@ def start(connection: Any, name: str) -> None:
 
 
 def press_power_button(connection: Any, name: str) -> bool:
-    """Ask the guest to shut down, by its agent or ACPI. False if the machine is off."""
+    """Ask the guest to shut down. False if the machine is off.
+
+    Not by its agent: libvirt would wait a minute for one that does not do it.
+    """
+    import libvirt
+
     domain = connection.lookupByName(name)
-    return _unless_off(domain, domain.shutdown)
+    return _unless_off(domain, lambda: domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
 
 
 def force_off(connection: Any, name: str) -> bool:
@@ -191,6 +199,19 @@ def statistics(connection: Any, name: str) -> dict[str, Any]:
     domain = connection.lookupByName(name)
     ((_, counters),) = connection.domainListGetStats([domain], 0, flags)
     return {**counters, "agent.connected": agent_answers(domain.XMLDesc())}
+
+
+def agents(connection: Any, names: Iterable[str]) -> dict[str, bool]:
+    """Which of these machines run, and whether their guests' agents have opened their channels."""
+    import libvirt
+
+    found = {}
+    for name in names:
+        with contextlib.suppress(libvirt.libvirtError):  # gone since
+            domain = connection.lookupByName(name)
+            if domain.isActive():
+                found[name] = agent_answers(domain.XMLDesc())
+    return found
 
 
 def untouched(connection: Any) -> int:

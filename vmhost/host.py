@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vmhost.abilities import Abilities
+from vmhost.agent.watch import Agents
 from vmhost.backup.backups import Backups
 from vmhost.creation import Creation
 from vmhost.directory.directories import Directories
@@ -43,16 +44,17 @@ class Host:
         guarantees = Guarantees()
         self.running = Running(self.machines, Wishes(directory), guarantees)
         self._mending = Mending(self.machines, self.running)
+        self._agents = Agents(self.machines, self.running)
         abilities = Abilities()
         self.creation = Creation(self.machines, self.running, abilities)
-        self.lifecycle = Lifecycle(self.machines, self.running)
+        self.lifecycle = Lifecycle(self.machines, self.running, self._agents)
         self.backups = Backups(self.machines, self.running, self.creation, abilities)
         self.directories = Directories(self.machines, self.running, self.creation, self.lifecycle)
         self.health = Watch(self.machines, scratch)
         self.updating = Updating(self.machines, self.running, self.lifecycle)
-        self.looking = Looking(self.machines, abilities, guarantees, self.health)
+        self.looking = Looking(self.machines, abilities, guarantees, self.health, self._agents)
 
     async def run(self) -> None:
         """Keep machines running, until cancelled."""
-        parts = (self.running, self.backups, self.directories, self.health, self.updating, self._mending)
-        await asyncio.gather(*(part.run() for part in parts))
+        parts = (self.running, self.backups, self.directories, self.health, self.updating)
+        await asyncio.gather(*(part.run() for part in (*parts, self._mending, self._agents)))

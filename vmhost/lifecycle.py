@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from vmhost import calls
+from vmhost.agent.watch import Agents
 from vmhost.errors import VmError
 from vmhost.link import CHANGE_S
 from vmhost.machines import Machines, Tree
@@ -13,16 +14,19 @@ from vmhost.room import memory_fits
 from vmhost.running import Running
 from vmhost.values import is_name
 
-PRESS_AGAIN_S = 10.0  # a guest that is just booting misses the power button
+PRESS_AGAIN_S = (
+    10.0  # a guest that is just booting misses the power button, others ignore it: then its agent is asked
+)
 FORCED_OFF_S = 30.0
 
 
 class Lifecycle:
     """Of all `machines`."""
 
-    def __init__(self, machines: Machines, running: Running) -> None:
+    def __init__(self, machines: Machines, running: Running, agents: Agents) -> None:
         self._machines = machines
         self._running = running
+        self._agents = agents
 
     async def start(self, name: str) -> Tree:
         """Start a machine that is off."""
@@ -43,23 +47,39 @@ class Lifecycle:
         """Ask the guest to shut down and wait, as long as its recipe allows. It stays off."""
         within = self._machines.must_know(name).stop_within
         self._running.let_go(name)
-        deadline = time.monotonic() + within
-        with self._running.ending(name) as ended:
-            while (left := deadline - time.monotonic()) > 0:
-                if not await self._machines.link.do(
-                    lambda connection: calls.press_power_button(connection, name), CHANGE_S
-                ):
-                    return {"name": name, "state": "off"}
-                done, _ = await asyncio.wait((ended,), timeout=min(left, PRESS_AGAIN_S))
-                if done:
-                    ended.result()
-                    return {"name": name, "state": "off"}
+        asking = asyncio.create_task(self._ask_agent(name, within))
+        try:
+            if await self._pressed(name, within):
+                return {"name": name, "state": "off"}
+        finally:
+            asking.cancel()
         self._running.wanted(name)
         raise VmError(
             "failed",
             f"{name} has not shut down within {within:g} s and still runs; `branchline vm kill {name}` "
             "ends it as pulling its plug would",
         )
+
+    async def _pressed(self, name: str, within: float) -> bool:
+        """Press the power button again and again. Whether the machine has ended."""
+        deadline = time.monotonic() + within
+        with self._running.ending(name) as ended:
+            while (left := deadline - time.monotonic()) > 0:
+                if not await self._machines.link.do(
+                    lambda connection: calls.press_power_button(connection, name), CHANGE_S
+                ):
+                    return True
+                done, _ = await asyncio.wait((ended,), timeout=min(left, PRESS_AGAIN_S))
+                if done:
+                    ended.result()
+                    return True
+        return False
+
+    async def _ask_agent(self, name: str, within: float) -> None:
+        """One that has ignored the power button, while there is time."""
+        wait = min(PRESS_AGAIN_S, within / 2)
+        await asyncio.sleep(wait)
+        await self._agents.shut_down(name, within - wait)
 
     async def kill(self, name: str) -> Tree:
         """End a machine as pulling its plug would. It stays off."""

@@ -26,7 +26,9 @@ class Link:
     """To the libvirtd of `uri`."""
 
     def __init__(self, uri: str) -> None:
-        self._uri = uri
+        self.uri = uri
+        self.on_agent: Callable[[], None] = _nobody
+        """Called on the loop of who has started it when a guest's agent has come or gone."""
         self._on_event: DomainEvent = _nobody
         self._on_up: Callable[[], None] = _nobody
         self._on_down: Callable[[str], None] = _nobody
@@ -96,7 +98,7 @@ class Link:
             try:
                 self._connection = self._connect(libvirt, lost)
             except libvirt.libvirtError as error:
-                self._down(f"libvirt does not answer at {self._uri}: {error}")
+                self._down(f"libvirt does not answer at {self.uri}: {error}")
                 await asyncio.sleep(RETRY_S)
                 continue
             self.connects += 1
@@ -104,11 +106,11 @@ class Link:
             self._tell(self._on_up)
             await lost.wait()
             self._connection = None
-            self._down(f"the connection to libvirt at {self._uri} is lost")
+            self._down(f"the connection to libvirt at {self.uri} is lost")
             await asyncio.sleep(RETRY_S)
 
     def _connect(self, libvirt: Any, lost: asyncio.Event) -> Any:
-        connection = libvirt.open(self._uri)
+        connection = libvirt.open(self.uri)
         connection.registerCloseCallback(lambda *_: lost.set(), None)
         connection.setKeepAlive(KEEPALIVE_S, KEEPALIVES)
 
@@ -116,6 +118,8 @@ class Link:
             self._tell(self._on_event, domain.name(), event, detail)
 
         connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, heard, None)
+        agent = libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE
+        connection.domainEventRegisterAny(None, agent, lambda *_: self._tell(self.on_agent), None)
         return connection
 
     def _down(self, trouble: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 from vmhost import calls
 from vmhost.abilities import EMULATORS, Abilities, disk_left, memory_left
+from vmhost.agent.watch import Agents
 from vmhost.errors import VmError
 from vmhost.guarantees import Guarantees
 from vmhost.health.watch import Watch
@@ -23,12 +24,18 @@ class Looking:
     """At all `machines`, and at what this host can do."""
 
     def __init__(
-        self, machines: Machines, abilities: Abilities, guarantees: Guarantees, health: Watch
+        self,
+        machines: Machines,
+        abilities: Abilities,
+        guarantees: Guarantees,
+        health: Watch,
+        agents: Agents,
     ) -> None:
         self._machines = machines
         self._abilities = abilities
         self._guarantees = guarantees
         self._health = health
+        self._agents = agents
 
     async def host(self) -> Tree:
         """What this host can do, and why not more."""
@@ -74,6 +81,7 @@ class Looking:
                 "vcpus": one.recipe.get("vcpus"),
                 "arch": one.recipe.get("arch"),
                 "backing_up": self._machines.backing_up.get(one.name),
+                "guest": None if one.state == "off" else self._agents.told(one.name),
             }
             for one in await self._machines.link.do(calls.survey)
             if one.name not in making
@@ -86,6 +94,14 @@ class Looking:
             if name not in there
         ]
         return sorted(now + half + found, key=lambda one: str(one["name"]))
+
+    async def show(self, name: str) -> Tree:
+        """One of them."""
+        for one in await self.machines():
+            if one["name"] == name:
+                return one
+        self._machines.must_know(name)
+        raise VmError("failed", f"{name} changes just now; try again")
 
     async def console(self, name: str) -> Tree:
         """The device of its serial console."""

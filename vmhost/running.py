@@ -35,6 +35,8 @@ class Running:
         self._stopping: dict[str, set[asyncio.Future[None]]] = {}
         self.on_stock: list[Callable[[], None]] = []
         """Called when it is known again which machines there are, after libvirtd or this process has come back."""
+        self.on_change: list[Callable[[str, int, int], None]] = []
+        """Called with a machine's name, its lifecycle event and that event's detail."""
 
     async def run(self) -> None:
         """Keep machines running, until cancelled."""
@@ -135,6 +137,8 @@ class Running:
     def _heard(self, name: str, event: int, detail: int) -> None:
         if name not in self._machines.known:
             return
+        for tell in self.on_change:
+            tell(name, event, detail)
         if event == calls.STARTED:
             self.wanted(name)
             self._guard(name)

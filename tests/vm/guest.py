@@ -3,7 +3,8 @@
 On its serial console it says "guest ready" again and again, with the bytes of its disk. It shuts down when the power
 button is pressed, unless `deaf` is typed first. `burn` keeps every processor busy, and writes over the last disk as
 fast as it can. `write` counts on that disk, an ext4, and says each number once it is written for good. With an agent it
-mounts its second disk, and the agent says when it has frozen and thawed that.
+mounts its second disk, and the agent says when it has frozen and thawed that; `late` puts its clock back by years,
+`hang` and `wake` stop the agent and let it go on.
 """
 
 import subprocess
@@ -37,7 +38,13 @@ acpid
 bytes=$(($(cat /sys/block/vda/size) * 512))
 (while :; do echo "guest ready: disk $bytes, cards $(ls /sys/class/net)"; sleep 1; done) &
 if [ -x /usr/sbin/qemu-ga ]; then
-  mkdir -p /mnt /tmp
+  mkdir -p /mnt /tmp /sbin
+  ln -s /bin/hwclock /sbin/hwclock
+  printf '#!/bin/sh\\npoweroff -f\\n' >/sbin/shutdown
+  chmod +x /sbin/shutdown
+  printf 'NAME=Tiny\\nPRETTY_NAME="Tiny\\033[2J Linux"\\n' >/etc/os-release
+  hostname tiny
+  ip address add 10.1.0.77/16 dev eth0
   mount -t ext4 /dev/vdb /mnt
   (while :; do date >/mnt/now; sync; done) &
   while ! channel=$(grep -l org.qemu.guest_agent.0 /sys/class/virtio-ports/*/name); do sleep 0.1; done
@@ -50,6 +57,9 @@ last=$(ls -d /dev/vd? | tail -n 1)
 while read -r word; do
   case "$word" in
   deaf) rm /etc/acpi/PWRF/00000080 && echo "guest is deaf" ;;
+  late) date -s 2001-01-01 && echo "guest is late" ;;
+  hang) killall -STOP qemu-ga && echo "guest hangs" ;;
+  wake) killall -CONT qemu-ga && echo "guest is awake" ;;
   burn)
     for cpu in $(seq $(nproc)); do (while :; do :; done) & done
     (while :; do dd if=/dev/zero of=$last bs=1M conv=fsync 2>/dev/null; done) &

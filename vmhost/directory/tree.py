@@ -57,6 +57,7 @@ def furnish(root: Path) -> None:
         (root / name).mkdir(parents=True, exist_ok=True)
     for name in _LINKED:
         (root / "etc" / name).symlink_to(f"/data/etc/{name}")
+    (root / "usr/sbin/hwclock").symlink_to("/bin/busybox")  # without it the agent sets no clock
     (root / "etc/machine-id").touch()
     (root / "etc/fstab").write_text("")
     shutil.copyfile(GUEST / "chrony.conf", root / "etc/chrony/chrony.conf")

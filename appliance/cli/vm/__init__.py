@@ -11,6 +11,7 @@ from appliance.cli.lazy import LazyGroup
 _COMMANDS: Final = {
     "host": ("appliance.cli.vm.host", "What this box can do for virtual machines, and why not more."),
     "list": ("appliance.cli.vm.looking", "All machines and their states."),
+    "show": ("appliance.cli.vm.looking", "A machine, and what its guest says of itself."),
     "health": ("appliance.cli.vm.health", "What the last checks of a machine have found."),
     "check": ("appliance.cli.vm.health", "Check any directory as its clients use it."),
     "stats": ("appliance.cli.vm.looking", "libvirt's counters of a machine."),

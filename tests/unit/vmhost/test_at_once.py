@@ -10,6 +10,7 @@ import pytest
 from tests.unit.vmhost.test_recipe import GOOD
 from vmhost import calls
 from vmhost.abilities import Abilities
+from vmhost.agent.watch import Agents
 from vmhost.backup.manifest import Copied, Manifest
 from vmhost.backup.proving import Proving
 from vmhost.backup.restoring import Restoring
@@ -65,7 +66,8 @@ def test_what_is_needed_is_not_deleted(doing: str, tmp_path: Path) -> None:
         machines.updating.add("directory")
     else:
         {"made": machines.making, "backed up": machines.backing_up}[doing]["directory"] = 0.5
-    lifecycle = Lifecycle(machines, Running(machines, Wishes(tmp_path), Guarantees()))
+    running = Running(machines, Wishes(tmp_path), Guarantees())
+    lifecycle = Lifecycle(machines, running, Agents(machines, running))
     with pytest.raises(VmError, match=f"is being {doing}"):
         asyncio.run(lifecycle.delete("directory", disks=True))
     assert "directory" in machines.known

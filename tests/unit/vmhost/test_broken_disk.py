@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vmhost.agent.watch import Agents
 from vmhost.calls import Found, survey
 from vmhost.directory import slots
 from vmhost.directory.slots import Slots
@@ -47,9 +48,9 @@ def _told_until(kind: str, libvirtd: Link, directory: Path, *known: str, updatin
         running = Running(machines, Wishes(directory), Guarantees())
         part: Running | Updating = running
         if updating:
-            part = Updating(machines, running, Lifecycle(machines, running))
-            (stir,) = running.on_stock
-            stir()
+            part = Updating(machines, running, Lifecycle(machines, running, Agents(machines, running)))
+            for stir in running.on_stock:
+                stir()
         async with asyncio.timeout(10):
             work, heard = asyncio.create_task(part.run()), asyncio.create_task(told.get())
             done, others = await asyncio.wait((work, heard), return_when=asyncio.FIRST_COMPLETED)

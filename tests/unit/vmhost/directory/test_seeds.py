@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vmhost.abilities import Abilities
+from vmhost.agent.watch import Agents
 from vmhost.calls import Found, survey
 from vmhost.creation import Creation
 from vmhost.directory.directories import Directories
@@ -40,9 +41,11 @@ def test_nothing_is_left_by_a_process_that_was_killed(tmp_path: Path) -> None:
         machines = Machines(_Libvirtd(""), Storage(tmp_path, ()), lambda *_: None)
         running = Running(machines, Wishes(tmp_path), Guarantees())
         creation = Creation(machines, running, Abilities())
-        directories = Directories(machines, running, creation, Lifecycle(machines, running))
-        (stir,) = running.on_stock
-        stir()
+        directories = Directories(
+            machines, running, creation, Lifecycle(machines, running, Agents(machines, running))
+        )
+        for stir in running.on_stock:
+            stir()
         work = asyncio.create_task(directories.run())
         for _ in range(100):  # each lets it take a step; it waits for nothing but its turn
             await asyncio.sleep(0)
