@@ -86,10 +86,17 @@ class Storage:
         """Make the disks that `check` found good, or go on with them. They count for nothing until `complete`."""
         directory = self.of(recipe.name)
         half = await self._begun(recipe, disks)
-        whole = sum(image.virtual_size for image, _ in disks if image) or 1
+        whole = sum(image.virtual_size for image, _ in disks if image)
         before = 0
         if recipe.bundle:
-            await asyncio.to_thread(self._take, recipe, directory)
+            manifest = await asyncio.to_thread(self._manifest, recipe)
+            before = bundle.size(manifest)
+            whole += before
+
+            def taken(part: float, size: int = before) -> None:
+                progress(part * size / whole)
+
+            await asyncio.to_thread(self._take, recipe, manifest, directory, taken)
         for disk, (image, size) in zip(recipe.disks, disks, strict=True):
             file = disk_file(directory, disk.name)
             if image is None:
@@ -118,11 +125,13 @@ class Storage:
             )
         return manifest
 
-    def _take(self, recipe: Recipe, directory: Path) -> None:
+    def _take(
+        self, recipe: Recipe, manifest: bundle.Manifest, directory: Path, taken: Callable[[float], None]
+    ) -> None:
         first = slots.Slots()
         target = slots.slot_directory(directory, first.active)
         shutil.rmtree(target, ignore_errors=True)  # of an earlier try
-        bundle.take(Path(recipe.bundle), self._manifest(recipe), target, lambda _: None)
+        bundle.take(Path(recipe.bundle), manifest, target, taken)
         slots.write(directory, first)
 
     def boot(self, name: str, slot: slots.Slot | None = None) -> Boot | None:

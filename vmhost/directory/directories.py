@@ -104,7 +104,13 @@ class Directories:
     def progress(self, name: str) -> Tree:
         """How far the directory is that is being made; empty if none is."""
         told = self._told.get(name)
-        return {} if told is None else {"step": told.step, "text": told.text, "part": told.part}
+        if told is None:
+            return {}
+        return {
+            "step": told.step,
+            "text": told.text,
+            "part": self._machines.making.get(name, told.part),
+        }
 
     async def run(self) -> None:
         """Watch those whose making was cut off by the end of this process: they join by themselves."""
