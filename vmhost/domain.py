@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
 
-from vmhost.recipe import Recipe, to_dict
+from vmhost.recipe import Firmware, Recipe, to_dict
 
 Accelerator = Literal["kvm", "tcg"]
 
@@ -17,6 +17,8 @@ TYPES = {"kvm": "kvm", "tcg": "qemu"}
 _MACHINES = {"x86-64": ("x86_64", "q35"), "arm64": ("aarch64", "virt")}
 
 _LETTERS = "abcdefghi"
+_DISKS = {"virtio": ("virtio", "vd"), "standard": ("sata", "sd")}
+_CARDS = {"virtio": "virtio", "standard": "e1000e"}
 _BOOT = ("kernel", "initrd", "cmdline")
 
 ElementTree.register_namespace("branchline", NAMESPACE)
@@ -48,7 +50,7 @@ def disk_file(directory: Path, disk: str) -> Path:
 def domain_xml(
     recipe: Recipe, accelerator: Accelerator, directory: Path, uuid: str = "", boot: Boot | None = None
 ) -> str:
-    """The domain: virtio throughout, a serial console, a channel for the guest agent. Disks are in `directory`.
+    """The domain: the recipe's devices, a serial console, a channel for the guest agent. Disks are in `directory`.
 
     `uuid` is that of a machine that is restored; a new one is made if left out. It boots from the first disk, or from
     `boot` if that is given.
@@ -64,21 +66,26 @@ def domain_xml(
         _put(root, "genid")
     _put(root, "memory", str(int(recipe.memory)), unit="b")
     _put(root, "vcpu", str(recipe.vcpus))
-    arch, machine = _MACHINES[recipe.arch]
-    uefi = recipe.arch == "arm64" and boot is None
-    system = _put(root, "os", **({"firmware": "efi"} if uefi else {}))
-    _put(system, "type", "hvm", arch=arch, machine=machine)
+    system = _system(root, recipe, boot)
     if boot is None:
         _put(system, "boot", dev="hd")
     else:
         for tag in _BOOT:
             _put(system, tag)
     features = _put(root, "features")
-    _put(features, "acpi")
+    if recipe.arch == "x86-64" or system.get(
+        "firmware"
+    ):  # an arm64 kernel that is booted directly has no ACPI
+        _put(features, "acpi")
     if recipe.arch == "x86-64":
         _put(features, "apic")
+    if recipe.firmware == "secure-boot":
+        _put(features, "smm", state="on")
     _put(root, "cpu", mode="maximum")
-    _put(root, "clock", offset="utc")
+    if recipe.kind == "windows":
+        _suit_windows(root, features, accelerator)
+    else:
+        _put(root, "clock", offset="utc")
     _put(root, "on_poweroff", "destroy")
     _put(root, "on_reboot", "restart")
     _put(root, "on_crash", "restart")
@@ -95,6 +102,44 @@ def domain_xml(
         _put(_put(devices, "channel", type="unix"), "target", type="virtio", name=STATUS_CHANNEL)
         _switch(root, boot)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _system(root: ElementTree.Element, recipe: Recipe, boot: Boot | None) -> ElementTree.Element:
+    """The machine, and its firmware, which libvirt chooses from those that are installed."""
+    arch, machine = _MACHINES[recipe.arch]
+    system = _put(root, "os")
+    _put(system, "type", "hvm", arch=arch, machine=machine)
+    if boot is not None or firmware(recipe) == "bios":
+        return system
+    system.set("firmware", "efi")
+    if recipe.arch == "x86-64":
+        enabled = "yes" if recipe.firmware == "secure-boot" else "no"
+        features = _put(system, "firmware")
+        for name in ("secure-boot", "enrolled-keys"):
+            _put(features, "feature", enabled=enabled, name=name)
+    return system
+
+
+def firmware(recipe: Recipe) -> Firmware:
+    """What boots a machine; `bios` stands for none as well."""
+    if recipe.arch == "arm64":
+        return "bios" if recipe.bundle else "uefi"
+    return recipe.firmware or "bios"
+
+
+def _suit_windows(root: ElementTree.Element, features: ElementTree.Element, accelerator: Accelerator) -> None:
+    """A clock as Windows reads it, in local time; and the interfaces of Hyper-V, which only KVM has."""
+    clock = _put(root, "clock", offset="localtime")
+    _put(clock, "timer", name="rtc", tickpolicy="catchup")
+    _put(clock, "timer", name="pit", tickpolicy="delay")
+    _put(clock, "timer", name="hpet", present="no")
+    if accelerator != "kvm":
+        return
+    _put(clock, "timer", name="hypervclock", present="yes")
+    hyperv = _put(features, "hyperv")
+    for name in ("relaxed", "vapic", "vpindex", "runtime", "synic", "stimer"):
+        _put(hyperv, name, state="on")
+    _put(hyperv, "spinlocks", state="on", retries="8191")
 
 
 def switched(xml: str, boot: Boot) -> str:
@@ -127,6 +172,7 @@ def _limit(disk: ElementTree.Element, recipe: Recipe) -> None:
 
 
 def _devices(devices: ElementTree.Element, recipe: Recipe, directory: Path) -> None:
+    bus, prefix = _DISKS[recipe.devices]
     for at, disk in enumerate(recipe.disks):
         made = _put(devices, "disk", type="file", device="disk")
         # A full disk of the box pauses the guest, which sees no error; a broken one is the guest's to know.
@@ -140,14 +186,14 @@ def _devices(devices: ElementTree.Element, recipe: Recipe, directory: Path) -> N
             rerror_policy="report",
         )
         _put(made, "source", file=str(disk_file(directory, disk.name)))
-        _put(made, "target", dev=f"vd{_LETTERS[at]}", bus="virtio")
+        _put(made, "target", dev=f"{prefix}{_LETTERS[at]}", bus=bus)
         _limit(made, recipe)
     for network in recipe.networks:
         card = _put(devices, "interface", type="bridge")
         if network.mac is not None:
             _put(card, "mac", address=network.mac)
         _put(card, "source", bridge=network.bridge)
-        _put(card, "model", type="virtio")
+        _put(card, "model", type=_CARDS[recipe.devices])
     _put(_put(devices, "console", type="pty"), "target", type="serial", port="0")
     agent = _put(devices, "channel", type="unix")
     _put(agent, "target", type="virtio", name="org.qemu.guest_agent.0")

@@ -69,6 +69,11 @@ def _name(described: str) -> str:
 
 def _recipe(name: str, description: Description) -> str:
     lines = [f'name = "{name}"', f'memory = "{description.memory // MIB}MiB"', f"vcpus = {description.vcpus}"]
+    if description.windows:
+        lines += ['kind = "windows"', "display = true"]
+        lines += ['devices = "standard"  # "virtio", which is faster, if its drivers are in the guest']
+    if description.firmware != "bios":
+        lines += [f'firmware = "{description.firmware}"']
     for at, disk in enumerate(description.disks):
         lines += [
             "",

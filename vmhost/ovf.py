@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from vmhost.errors import VmError
-from vmhost.recipe import MOST_DISK
+from vmhost.recipe import MOST_DISK, Firmware
 from vmhost.values import MIB, show_size
 
 LARGEST = MIB
@@ -52,6 +52,8 @@ class Description:
     disks: tuple[DiskFile, ...]
     cards: int
     unmapped: tuple[str, ...]
+    windows: bool
+    firmware: Firmware
 
 
 def describe(data: bytes) -> Description:
@@ -91,7 +93,29 @@ def describe(data: bytes) -> Description:
     if not memory or not chosen:
         raise VmError("refused", "the description names no memory or no disk")
     name = _text(systems[0], "Name") or systems[0].get("id", "")
-    return Description(name, vcpus, memory, tuple(chosen), cards, tuple(unmapped))
+    return Description(
+        *(name, vcpus, memory, tuple(chosen), cards, tuple(unmapped)),
+        windows=_is_windows(systems[0]),
+        firmware=_firmware(systems[0], hardware),
+    )
+
+
+def _is_windows(system: _Element) -> bool:
+    """As VMware (`osType`), VirtualBox (`OSType`) or a person has written it."""
+    section = system.find("OperatingSystemSection")
+    if section is None:
+        return False
+    texts = (section.get("osType", ""), _text(section, "Description"), _text(section, "OSType"))
+    return any("windows" in text.lower() for text in texts)
+
+
+def _firmware(system: _Element, hardware: _Element) -> Firmware:
+    """What booted it: VMware has it among its settings, VirtualBox in a description of its own."""
+    settings = {one.get("key", ""): one.get("value", "").lower() for one in hardware.iterfind("Config")}
+    if settings.get("bootOptions.efiSecureBootEnabled") == "true":
+        return "secure-boot"
+    vbox = any(one.get("type", "").startswith("EFI") for one in system.iter("Firmware"))
+    return "uefi" if vbox or settings.get("firmware") == "efi" else "bios"
 
 
 def _file(reference: _Element) -> DiskFile | None:

@@ -20,6 +20,8 @@ from vmhost.values import GIB, MIB, Bridge, Mac, Name, Seconds, Size, show_size
 Arch = Literal["x86-64", "arm64"]
 Kind = Literal["plain", "directory", "windows"]
 Role = Literal["rodc", "dc", "new"]
+Devices = Literal["virtio", "standard"]
+Firmware = Literal["bios", "uefi", "secure-boot"]
 
 LEAST_MEMORY, MOST_MEMORY = 64 * MIB, 1024 * GIB
 LEAST_DISK, MOST_DISK = MIB, 8 * 1024 * GIB
@@ -109,6 +111,19 @@ class Recipe(_Part, frozen=True):
     display: Annotated[
         bool, _says("`true`: a graphics card and a tablet, shown by VNC on a socket of the box.")
     ] = False
+    devices: Annotated[
+        Devices,
+        _says(
+            "What its disks and network cards are: `virtio`, or `standard` (SATA, Intel), known to guests without "
+            "virtio's drivers, and slower."
+        ),
+    ] = "virtio"
+    firmware: Annotated[
+        Firmware | None,
+        _says(
+            "What boots its disk: `bios`, `uefi`, or `secure-boot`, a UEFI that only boots what Microsoft has signed."
+        ),
+    ] = None
     networks: Annotated[tuple[Network, ...], _says("Its network cards, one [[networks]] each.")] = ()
     bundle: Annotated[
         str,
@@ -223,6 +238,12 @@ def _problems(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
             yield f"{where}.size", "is out of range", f"use {show_size(LEAST_DISK)} to {show_size(MOST_DISK)}"
     if (recipe.kind == "directory") != (recipe.role is not None):
         yield "role", "goes with a directory", 'write it with kind = "directory", and only then'
+    if recipe.arch == "arm64" and recipe.firmware in ("bios", "secure-boot"):
+        yield "firmware", f"{recipe.firmware} is nothing that arm64 has", "leave it out: arm64 has UEFI"
+    if recipe.arch == "arm64" and recipe.devices == "standard":
+        yield "devices", "arm64 guests know virtio", "leave it out"
+    if recipe.firmware is not None and recipe.bundle:
+        yield "firmware", "a bundle is booted without any", "leave it out"
     if recipe.kind == "windows" and recipe.arch != "x86-64":
         yield "kind", f"QEMU has no generation id for {recipe.arch}", "Windows guests are x86-64"
     if recipe.backup is not None:

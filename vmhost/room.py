@@ -1,4 +1,4 @@
-"""Whether one more machine has room on this box beside the router and the machines that run."""
+"""Whether one more machine has room, and what it needs, on this box beside the router and the machines that run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 
 from vmhost import calls
 from vmhost.abilities import memory_left
+from vmhost.domain import firmware
 from vmhost.errors import VmError
+from vmhost.firmware import missing
 from vmhost.link import Link
 from vmhost.recipe import Recipe
 from vmhost.values import MIB, show_size
@@ -32,10 +34,12 @@ async def memory_fits(link: Link, memory: int) -> None:
 
 
 def equipment_fits(recipe: Recipe) -> None:
-    """VmError if this box has not the processors or a bridge that a recipe names."""
+    """VmError if this box has not the processors, the firmware or a bridge that a recipe names."""
     cpus = os.cpu_count() or 1
     if recipe.vcpus > cpus:
         raise VmError("refused", f"vcpus: this box has {cpus}; use at most so many")
+    if problem := missing(recipe.arch, firmware(recipe)):
+        raise VmError("refused", f"firmware: {problem}")
     for at, network in enumerate(recipe.networks):
         if not Path("/sys/class/net", network.bridge, "bridge").is_dir():
             raise VmError(

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.vmhost.test_recipe import GOOD
 from vmhost.domain import (
     NAMESPACE,
+    Accelerator,
     Boot,
     agent_answers,
     console_device,
@@ -112,3 +113,23 @@ def test_whether_the_agent_answers() -> None:
     assert agent_answers(live.format("connected"))
     assert not agent_answers(live.format("disconnected"))
     assert not agent_answers("<domain/>")
+
+
+def test_a_guest_without_drivers_has_devices_that_it_knows() -> None:
+    recipe = parse(GOOD.replace("vcpus = 2", 'devices = "standard"'), "/directory.toml")
+    root = ElementTree.fromstring(domain_xml(recipe, "tcg", Path("/vm")))
+    targets = root.findall("devices/disk/target")
+    assert [(one.get("dev"), one.get("bus")) for one in targets] == [("sda", "sata"), ("sdb", "sata")]
+    assert [one.get("type") for one in root.iterfind("devices/interface/model")] == ["e1000e"]
+
+
+@pytest.mark.parametrize(("accelerator", "interfaces"), [("kvm", 1), ("tcg", 0)])
+def test_what_windows_wants(accelerator: Accelerator, interfaces: int) -> None:
+    text = GOOD.replace("vcpus = 2", 'kind = "windows"\nfirmware = "secure-boot"')
+    root = ElementTree.fromstring(domain_xml(parse(text, "/directory.toml"), accelerator, Path("/vm")))
+    clock, smm = root.find("clock"), root.find("features/smm")
+    assert clock is not None
+    assert smm is not None
+    assert (clock.get("offset"), smm.get("state")) == ("localtime", "on")
+    assert len(root.findall("features/hyperv")) == interfaces
+    assert {one.get("enabled") for one in root.iterfind("os/firmware/feature")} == {"yes"}

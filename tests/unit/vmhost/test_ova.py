@@ -15,6 +15,7 @@ from vmhost.images import RESERVE
 from vmhost.ova import Contents, unpack
 from vmhost.recipe import parse
 
+SECURE = '"bootOptions.efiSecureBootEnabled" o:value="true"'
 BOMB = '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><Envelope>&b;</Envelope>'
 
 
@@ -39,6 +40,29 @@ def test_a_good_one(tmp_path: Path, kind: str) -> None:
     assert '# bridge = "' in contents.recipe.read_text()
     with pytest.raises(VmError, match="is there already"):
         _unpack(tmp_path / "dc.ova")
+
+
+@pytest.mark.parametrize(
+    ("system", "setting", "kind", "firmware"),
+    [
+        ('vmw:osType="windows2019srv_64Guest"', '"firmware" o:value="efi"', "windows", "uefi"),
+        ('vmw:osType="windows9_64Guest"', SECURE, "windows", "secure-boot"),
+        ('vmw:osType="debian12_64Guest"', '"firmware" o:value="efi"', "plain", "uefi"),
+        ('vmw:osType="darwin22_64Guest"', '"firmware" o:value="bios"', "plain", None),
+    ],
+)
+def test_what_it_was(tmp_path: Path, system: str, setting: str, kind: str, firmware: str | None) -> None:
+    """Windows may have no drivers for virtio; and what booted the disk has to boot it again."""
+    space = 'xmlns:vmw="http://www.vmware.com/schema/ovf" xmlns:o="http://schemas.dmtf.org/ovf/envelope/1"'
+    described = OVF.replace(
+        "<VirtualHardwareSection>",
+        f"<OperatingSystemSection {space} {system}/><VirtualHardwareSection>"
+        f"<vmw:Config {space} o:key={setting}/>",
+    )
+    recipe = _unpack(make(tmp_path, {"dc.ovf": described.encode(), "dc.vmdk": DISK})).recipe
+    made = parse(recipe.read_text(), str(recipe))
+    assert (made.kind, made.firmware) == (kind, firmware)
+    assert made.devices == ("standard" if kind == "windows" else "virtio")
 
 
 def test_one_without_a_manifest_is_not_verified(tmp_path: Path) -> None:
