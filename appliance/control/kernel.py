@@ -9,9 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from appliance.control import counts
+from appliance.control import counts, routes
 from appliance.control.qdiscs import Qdiscs
-from appliance.control.routes import Routes
 from appliance.control.shaping import Link
 from appliance.control.sysctls import Sysctls
 from appliance.intercept import NftError, PassedFlow, passed_flows
@@ -27,7 +26,7 @@ class KernelError(Exception):
 
 
 class Kernel:
-    """Every call runs in one thread of its own, where the netlink sockets live. Methods raise KernelError.
+    """Every call runs in one thread of its own, where nftables' sockets live. Methods raise KernelError.
 
     What is put in place stays when the process dies, and is found again by the next one.
     """
@@ -36,7 +35,6 @@ class Kernel:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kernel")
         self._sysctls = Sysctls(SYSCTLS, run_dir / "sysctls.json")
         self._fate: Fate | None = None
-        self._routes: Routes | None = None
         self._qdiscs: Qdiscs | None = None
 
     async def open(self, spec: BoxSpec) -> None:
@@ -96,11 +94,6 @@ class Kernel:
             self._fate = Fate()
         return self._fate
 
-    def _its_routes(self) -> Routes:
-        if self._routes is None:
-            self._routes = Routes()
-        return self._routes
-
     def _its_qdiscs(self) -> Qdiscs:
         if self._qdiscs is None:
             self._qdiscs = Qdiscs()
@@ -110,7 +103,7 @@ class Kernel:
         inherited = self._its_fate().present()
         try:
             self._its_fate().apply(spec)
-            self._its_routes().ensure()
+            routes.ensure()
             self._sysctls.ensure()
         except (OSError, NftError):
             if not inherited:
@@ -122,7 +115,7 @@ class Kernel:
         if not self._its_fate().present():
             self._its_fate().apply(spec)
             found.append("the table of fates")
-        if self._its_routes().ensure():
+        if routes.ensure():
             found.append("policy routes")
         found += [f"sysctl {name}" for name in self._sysctls.ensure()]
         return found
@@ -133,8 +126,7 @@ class Kernel:
         ):  # each is tried, whatever becomes of the others; the last comes first
             stack.callback(self._its_fate().close)
             stack.callback(self._its_fate().remove)
-            stack.callback(self._its_routes().close)
-            stack.callback(self._its_routes().remove)
+            stack.callback(routes.remove)
             stack.callback(self._its_qdiscs().close)
             stack.callback(self._its_qdiscs().remove)
             stack.callback(self._sysctls.restore)

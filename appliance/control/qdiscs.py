@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import socket
 from collections.abc import Iterator
 from typing import Final
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
+from appliance.control import htb, rtnetlink
 from appliance.control.shaping import OTHERS, TABLE, HtbClass, Link, rules
 from appliance.intercept import NftError
 from appliance.intercept.nft import Nft
@@ -22,15 +19,17 @@ _ROOT: Final = MAJOR << 16
 _ABSENT: Final = {errno.ENOENT, errno.ENODEV, errno.EINVAL}
 # Fair between the flows of a class, where the kernel has it; else first come, first served.
 _LEAVES: Final = ("cake", "fq_codel", "sfq", "pfifo")
-_QUANTUM: Final = 1514
 _NO_RULES: Final = f"add table {TABLE}\ndelete table {TABLE}\n"
+
+_NEW_DISCIPLINE, _DELETE_DISCIPLINE, _GET_DISCIPLINES = 36, 37, 38
+_NEW_CLASS, _DELETE_CLASS = 40, 41
+_ADD: Final = rtnetlink.CREATE | rtnetlink.EXCLUSIVE
 
 
 class Qdiscs:
     """Everything stays when this process dies, and is built anew by the next. One thread only; raises OSError."""
 
     def __init__(self) -> None:
-        self._kernel = IPRoute()
         self._nft = Nft()
         self._built: dict[str, tuple[int, Link]] = {}
         self._leaf = ""
@@ -65,21 +64,18 @@ class Qdiscs:
 
     def close(self) -> None:
         self._nft.close()
-        self._kernel.close()
 
     def _index(self, interface: str) -> int:
         try:
-            # pyroute2's link_lookup keeps a message of each call for ever.
             return socket.if_nametoindex(interface)
         except OSError:
             return 0
 
     def _ours(self) -> set[str]:
         """Interfaces whose root is our htb."""
-        indices = {q["index"] for q in self._kernel.get_qdiscs() if q["handle"] == _ROOT}
-        return {
-            str(link.get_attr("IFLA_IFNAME")) for link in self._kernel.get_links() if link["index"] in indices
-        }
+        there = (htb.meant(body) for body in rtnetlink.dump(_GET_DISCIPLINES, htb.head(0)))
+        indices = {index for index, handle in there if handle == _ROOT}
+        return {name for index, name in socket.if_nameindex() if index in indices}
 
     def _sorted(self) -> bool:
         try:
@@ -89,7 +85,7 @@ class Qdiscs:
 
     def _take_away(self, interface: str) -> None:
         self._built.pop(interface, None)
-        self._kernel.tc("del", "htb", self._index(interface), _ROOT)
+        _clear(self._index(interface))
 
     def _put(self, index: int, link: Link) -> None:
         """Touches only classes that differ: what waits in the others stays, and so does what they have counted."""
@@ -98,58 +94,50 @@ class Qdiscs:
         if before is not None and before[0] == index and link.interface in self._ours():
             built = {one.minor: one for one in before[1].classes}
         else:
-            with contextlib.suppress(NetlinkError):  # there is mostly none
-                self._kernel.tc("del", "htb", index, _ROOT)
-            self._kernel.tc("add", "htb", index, _ROOT, default=OTHERS)
+            with contextlib.suppress(OSError):  # there is mostly none
+                _clear(index)
+            body = htb.head(index, _ROOT, htb.AT_ROOT) + htb.discipline(OTHERS)
+            rtnetlink.change(_NEW_DISCIPLINE, body, _ADD)
         wanted = {one.minor: one for one in link.classes}
         for minor in reversed([minor for minor in built if minor not in wanted]):  # children first
-            # pyroute2 makes tables of the rate, though it means nothing here, and fails without one.
-            self._kernel.tc("del-class", "htb", index, _ROOT | minor, rate=built[minor].rate)
+            rtnetlink.change(_DELETE_CLASS, htb.head(index, _ROOT | minor))
         for minor, one in wanted.items():
             if minor not in built:
-                self._class("add-class", index, one)
+                self._class(index, one, _ADD)
                 if one.queue:
                     self._add_leaf(index, one)
             elif built[minor] != one:
-                self._class("change-class", index, one)
+                self._class(index, one)
         self._built[link.interface] = (index, link)
 
-    def _class(self, command: str, index: int, wanted: HtbClass) -> None:
-        self._kernel.tc(
-            command,
-            "htb",
-            index,
-            _ROOT | wanted.minor,
-            parent=_ROOT | wanted.parent,
-            rate=wanted.rate,
-            ceil=wanted.ceil,
-            burst=wanted.burst,
-            cburst=wanted.burst,
-            prio=wanted.prio,
-            quantum=_QUANTUM,
-        )
+    def _class(self, index: int, wanted: HtbClass, flags: int = 0) -> None:
+        which = htb.head(index, _ROOT | wanted.minor, _ROOT | wanted.parent)
+        rtnetlink.change(_NEW_CLASS, which + htb.parameters(wanted), flags)
 
     def _add_leaf(self, index: int, wanted: HtbClass) -> None:
         for kind in [self._leaf] if self._leaf else _LEAVES:
-            options = {"limit": wanted.queue} if kind in ("pfifo", "sfq") else {}
+            which = htb.head(index, wanted.minor << 16, _ROOT | wanted.minor)
             try:
-                self._kernel.tc(
-                    "add", kind, index, wanted.minor << 16, parent=_ROOT | wanted.minor, **options
-                )
-            except NetlinkError as error:
-                if kind == _LEAVES[-1] or error.code not in _ABSENT | {errno.EOPNOTSUPP}:
+                rtnetlink.change(_NEW_DISCIPLINE, which + htb.leaf(kind, wanted.queue), _ADD)
+            except OSError as error:
+                if kind == _LEAVES[-1] or error.errno not in _ABSENT | {errno.EOPNOTSUPP}:
                     raise
             else:
                 self._leaf = kind
                 return
 
 
+def _clear(index: int) -> None:
+    """Take our htb away from an interface."""
+    rtnetlink.change(_DELETE_DISCIPLINE, htb.head(index, _ROOT, htb.AT_ROOT))
+
+
 @contextlib.contextmanager
 def _os_errors() -> Iterator[None]:
-    """The libraries' own exceptions as OSError."""
+    """What goes wrong as an OSError that says what it is about."""
     try:
         yield
-    except NetlinkError as error:
-        raise OSError(error.code, f"shaping: {os.strerror(error.code)}") from error
+    except OSError as error:
+        raise OSError(error.errno, f"shaping: {error.strerror}") from None
     except NftError as error:
         raise OSError(errno.EIO, f"shaping: {error}") from error
