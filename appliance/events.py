@@ -22,7 +22,7 @@ Severity = Literal["info", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 
 LONGEST = 64 * 1024  # an event that is longer is a bug of its writer; its evidence is dropped
-REMEMBERED = 8 * 2**20  # bytes at the end of each part of the log that are read when it is opened
+REMEMBERED = 2 * 2**20  # bytes of events that are kept in memory, as the lines that they are
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,14 +73,14 @@ def say(event: Event, journal: TextIO | None = None) -> None:
 
 
 class EventLog:
-    """Bounded log: the newest `keep` events in memory, `size` bytes on disk in `path` and `path`.1."""
+    """Bounded log: the newest `keep` bytes of events in memory, `size` bytes on disk in `path` and `path`.1."""
 
     def __init__(
         self,
         path: Path,
         *,
         size: int,
-        keep: int = 10_000,
+        keep: int = REMEMBERED,
         echo: TextIO | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -88,11 +88,16 @@ class EventLog:
         self._size = size
         self._echo = sys.stderr if echo is None else echo
         self._clock = clock
-        self._recent: deque[Event] = deque(maxlen=keep)
+        self._keep = keep
+        self._recent: deque[tuple[float, bytes]] = (
+            deque()
+        )  # as lines: as events they would take four times as much
+        self._kept = 0
         self._unwritten = 0
         self._last_problem = ""
         for part in (self._older, self._path):
-            self._recent.extend(_read(part))
+            for when, line in _read(part, keep):
+                self._remember(when, line)
 
     @property
     def _older(self) -> Path:
@@ -104,10 +109,11 @@ class EventLog:
 
     def append(self, event: Event, *, echo: bool = True) -> None:
         """Keep `event`, write it to the file and, unless its maker has done so (`echo`), to the terminal."""
-        self._recent.append(event)
+        line = encode(event)
+        self._remember(event.time, line)
         if echo:
             say(event, self._echo)
-        lines = encode(event) + b"\n"
+        lines = line + b"\n"
         if self._unwritten:
             lines = encode(self._gap()) + b"\n" + lines
         try:
@@ -122,12 +128,19 @@ class EventLog:
         if self._unwritten:
             gap = self._gap()
             self._unwritten, self._last_problem = 0, ""
-            self._recent.append(gap)
+            self._remember(gap.time, encode(gap))
             say(gap, self._echo)
 
     def since(self, moment: float = float("-inf")) -> list[Event]:
         """The events in memory after `moment` (seconds since 1970), oldest first."""
-        return [event for event in self._recent if event.time > moment]
+        return [decode(line) for when, line in self._recent if when > moment]
+
+    def _remember(self, when: float, line: bytes) -> None:
+        self._recent.append((when, line))
+        self._kept += len(line)
+        while self._kept > self._keep:
+            _, oldest = self._recent.popleft()
+            self._kept -= len(oldest)
 
     def _lament(self, problem: str) -> None:
         lament = Event(
@@ -138,7 +151,7 @@ class EventLog:
             text=f"events cannot be written to disk ({problem}); the newest are kept in memory. "
             "Free space or make the directory writable",
         )
-        self._recent.append(lament)
+        self._remember(lament.time, encode(lament))
         say(lament, self._echo)
 
     def _gap(self) -> Event:
@@ -170,16 +183,16 @@ class EventLog:
             os.close(descriptor)
 
 
-def _read(path: Path) -> Iterable[Event]:
-    """The newest events of a file; lines that are none (a crash in the middle of one) are left out."""
+def _read(path: Path, most: int) -> Iterable[tuple[float, bytes]]:
+    """The newest events of a file, in `most` bytes; lines that are none (a crash in the middle of one) are left out."""
     try:
         with path.open("rb") as file:
-            file.seek(-min(REMEMBERED, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            file.seek(-min(most, os.fstat(file.fileno()).st_size), os.SEEK_END)
             data = file.read()
     except OSError:
         return  # not there yet, or not readable: then writing will say so
     for line in data.split(b"\n"):
         try:
-            yield decode(line)
+            yield decode(line).time, line
         except msgspec.DecodeError:
             continue

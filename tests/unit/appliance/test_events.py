@@ -96,7 +96,7 @@ def test_a_log_of_any_size_is_opened_at_once(tmp_path: Path) -> None:
 
 def test_the_size_is_bounded_and_the_newest_stay(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    log = EventLog(path, size=20_000, keep=10, echo=io.StringIO())
+    log = EventLog(path, size=20_000, keep=10 * len(encode(event(990))), echo=io.StringIO())
     for number in range(1000):
         log.append(event(number))
         assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 20_000
