@@ -7,8 +7,10 @@ waits on a loop of his own that is never held up. The connection is made again w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from vmhost.errors import VmError
@@ -35,6 +37,7 @@ class Link:
         self._owner: asyncio.AbstractEventLoop | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: Any = None
+        self._hearing: list[int] = []  # libvirt's numbers of our ears for events
         self._said_down = False
         self.connects = 0
         """How often a libvirtd has been found."""
@@ -105,7 +108,7 @@ class Link:
             self.trouble, self._said_down = "", False
             self._tell(self._on_up)
             await lost.wait()
-            self._connection = None
+            self._let_go(libvirt)
             self._down(f"the connection to libvirt at {self.uri} is lost")
             await asyncio.sleep(RETRY_S)
 
@@ -117,10 +120,23 @@ class Link:
         def heard(_connection: Any, domain: Any, event: int, detail: int, _opaque: object) -> None:
             self._tell(self._on_event, domain.name(), event, detail)
 
-        connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, heard, None)
         agent = libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE
-        connection.domainEventRegisterAny(None, agent, lambda *_: self._tell(self.on_agent), None)
+        self._hearing = [
+            connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, heard, None),
+            connection.domainEventRegisterAny(None, agent, lambda *_: self._tell(self.on_agent), None),
+        ]
         return connection
+
+    def _let_go(self, libvirt: Any) -> None:
+        """Of a connection that is lost: what is registered with it would keep it, and all it has, in memory."""
+        connection, self._connection = self._connection, None
+        for forget in (
+            *(partial(connection.domainEventDeregisterAny, number) for number in self._hearing),
+            connection.unregisterCloseCallback,
+            connection.close,
+        ):
+            with contextlib.suppress(libvirt.libvirtError):  # there is nobody left to be told
+                forget()
 
     def _down(self, trouble: str) -> None:
         self.trouble = trouble

@@ -10,6 +10,7 @@ from pathlib import Path
 from appliance.config import Config, ConfigError, load
 from appliance.control.daemon import Control
 from appliance.control.kernel import Kernel, KernelError
+from appliance.control.memory import give_back
 from appliance.notify import Notifier
 from appliance.supervisor import PATIENT_SIGNALS
 
@@ -32,6 +33,7 @@ def main(arguments: list[str]) -> int:
     if not 1 <= len(arguments) <= 2:
         print("branchline-control: CONFIG [SOURCE] expected", file=sys.stderr)  # noqa: T201
         return 2
+    give_back()
     try:
         asyncio.run(_run(Path(arguments[-1]), load(arguments[0])))
     except ConfigError as error:

@@ -17,8 +17,11 @@ from typing import Any
 from appliance.identity import create
 from appliance.rpc import Client, RpcError, UnreachableError
 from vmhost.directory import signing
+from vmhost.processes import resident
 
 DEADLINE_S = 60.0
+SMALL = 64_000_000
+"""Bytes of memory that the control plane may have, however long it has lived."""
 SOCKET = Path("/run/libvirt/libvirt-sock")
 BRIDGE = "lan0"
 
@@ -89,7 +92,20 @@ trusted_keys = ["{trusted}"]
 
     def kill_control(self) -> None:
         """kill -9."""
+        self.must_be_small()
         self._end(self._control)
+
+    def open_files(self) -> int:
+        """How many control has."""
+        assert self._control is not None
+        return len(os.listdir(f"/proc/{self._control.pid}/fd"))
+
+    def must_be_small(self) -> None:
+        """Whatever control has had to do; -s shows how small."""
+        assert self._control is not None
+        size = resident(self._control.pid)
+        print(f"control plane: {size / 1e6:.1f} MB")
+        assert size <= SMALL
 
     def _end(self, process: subprocess.Popen[bytes] | None) -> None:
         assert process is not None

@@ -67,6 +67,7 @@ def box(furnished: None) -> Iterator[VmBox]:
             box.start_libvirtd()
             box.start_control()
             yield box
+            box.must_be_small()
         finally:
             for log in sorted(box.directory.glob("*.log")):
                 print(f"--- {log.name}\n{log.read_text()}")

@@ -47,6 +47,7 @@ def test_what_dies_comes_back(box: VmBox, guest: str, began: float) -> None:
     second = box.emulator(guest)
     assert second != first
 
+    files = box.open_files()
     box.kill_libvirtd()
     until(lambda: "libvirt.down" in box.kinds(began), "the loss is noticed")
     assert "libvirt" in box.vm("list", fails=True)
@@ -54,6 +55,7 @@ def test_what_dies_comes_back(box: VmBox, guest: str, began: float) -> None:
     until(lambda: "libvirt.up" in box.kinds(began), "libvirtd is found again")
     assert box.states() == {guest: "running"}
     assert box.emulator(guest) == second
+    until(lambda: box.open_files() <= files, "nothing is left of the connection that was lost")
 
     box.kill_control()
     os.kill(second, signal.SIGKILL)
