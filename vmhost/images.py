@@ -14,6 +14,7 @@ import msgspec
 
 from vmhost import durable
 from vmhost.errors import VmError
+from vmhost.processes import launch
 from vmhost.recipe import MOST_DISK
 from vmhost.values import GIB, show_size
 
@@ -127,24 +128,10 @@ def _part(path: Path, kind: str, at: int, length: int, last: bool) -> str:
 
 async def _convert(source: str, target: str, progress: Callable[[float], None]) -> None:
     # -t writeback keeps the order of writes in a power cut. The target is new, or has had the same bytes before.
-    process = await asyncio.create_subprocess_exec(
-        *(
-            *_OURS,
-            "nice",
-            "-n",
-            "10",
-            "qemu-img",
-            "convert",
-            "-p",
-            "-n",
-            "--target-is-zero",
-            "-t",
-            "writeback",
-        ),
+    process = await launch(
+        *(*_OURS, "nice", "-n", "10"),
+        *("qemu-img", "convert", "-p", "-n", "--target-is-zero", "-t", "writeback"),
         *("--image-opts", "--target-image-opts", source, target),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
     assert process.stderr is not None
@@ -187,12 +174,7 @@ def _must_be_a_file(path: Path) -> None:
 
 async def _output(*command: str) -> tuple[int, bytes, str]:
     """A command's exit status, and what it says on standard output and on standard error."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    process = await launch(*command)
     try:
         async with asyncio.timeout(_LOOK_S):
             said, wrong = await process.communicate()

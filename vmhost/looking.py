@@ -54,7 +54,7 @@ class Looking:
             "cpus": os.cpu_count(),
             "memory_left": memory,
             "directory": str(directory),
-            "disk_left": disk_left(directory),
+            "disk_left": await asyncio.to_thread(disk_left, directory),
             "rss": {"branchline": resident(os.getpid()), "guests": self._guests()},
             "guarantees": {name: asdict(held) for name, held in sorted(self._guarantees.held.items())},
         }

@@ -68,11 +68,12 @@ class Mending:
         for name in sorted(machines.abandoned - self._starting.keys()):
             await self._take_back(name)
         for name in sorted(full - self._full):
-            self._say_full(name)
+            await self._say_full(name)
         self._full = full
-        left, now = disk_left(machines.storage.directory), time.monotonic()
+        left, now = await self._left() if full else 0, time.monotonic()
+        self._resumed = {name: then for name, then in self._resumed.items() if now - then < STEADY_S}
         for name in sorted(full):
-            if left >= ROOM and now - self._resumed.get(name, -STEADY_S) >= STEADY_S:
+            if left >= ROOM and name not in self._resumed:
                 self._resumed[name] = now
                 self._full.discard(name)
                 await machines.link.do(lambda connection, name=name: calls.resume(connection, name), CHANGE_S)  # type: ignore[misc]
@@ -86,9 +87,12 @@ class Mending:
         )
         self._machines.tell("vm.stuck", "error", text, {"vm": name})
 
-    def _say_full(self, name: str) -> None:
-        directory = self._machines.storage.directory
-        left = disk_left(directory)
+    async def _left(self) -> int:
+        """Bytes for disks that grow."""
+        return await asyncio.to_thread(disk_left, self._machines.storage.directory)
+
+    async def _say_full(self, name: str) -> None:
+        directory, left = self._machines.storage.directory, await self._left()
         text = (
             f"{name} stands still: its disk cannot grow, {directory} has {show_size(left)} left; "
             f"free {show_size(ROOM)} there and it goes on by itself, nothing is lost"

@@ -1,10 +1,27 @@
-"""The processes behind the machines: libvirt's API does not name them, its pid files do."""
+"""The processes behind the machines (libvirt's API does not name them, its pid files do), and those that we begin."""
 
 from __future__ import annotations
 
+import asyncio
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping
 from pathlib import Path
 
+from vmhost.errors import VmError
+
 PIDS = Path("/run/libvirt/qemu")
+
+
+async def launch(
+    *command: str, stdout: int = PIPE, stderr: int = PIPE, env: Mapping[str, str] | None = None
+) -> Process:
+    """Start a program, without input. VmError if it cannot be: it is not installed, say, or memory has run out."""
+    try:
+        return await asyncio.create_subprocess_exec(
+            *command, stdin=DEVNULL, stdout=stdout, stderr=stderr, env=env
+        )
+    except OSError as error:
+        raise VmError("failed", f"{command[0]} cannot be run: {error.strerror}; is it installed?") from None
 
 
 def emulator(name: str, pids: Path = PIDS) -> int:

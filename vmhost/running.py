@@ -66,7 +66,10 @@ class Running:
         try:
             yield ended
         finally:
-            self._stopping.get(name, set()).discard(ended)
+            waiting = self._stopping.get(name, set())
+            waiting.discard(ended)
+            if not waiting:
+                self._stopping.pop(name, None)
 
     def _up(self) -> None:
         self._machines.tell("libvirt.up", "info", "libvirt answers", {})
@@ -91,7 +94,11 @@ class Running:
             except VmError:
                 continue  # gone again
             names = {one.name for one in found}
-            await self._sweep(names)
+            try:
+                await self._sweep(names)
+            except OSError as error:
+                text = f"what is half made cannot be looked through: {error.filename}: {error.strerror}"
+                machines.tell("vm.unswept", "error", text, {})
             for name in machines.known.keys() - names:
                 self._keeper.let_go(name)
             before, machines.known = (
@@ -126,7 +133,7 @@ class Running:
         ):
             text = f"{name} was half made and nobody went on with it; what there was of it is deleted"
             machines.tell("vm.swept", "warning", text, {"vm": name})
-        for name in machines.storage.half_made():
+        for name in await asyncio.to_thread(machines.storage.half_made):
             if name not in machines.making:
                 text = (
                     f"{name} was half made when branchline ended; the same `branchline vm create` goes on "

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmhost.domain import Accelerator
+from vmhost.processes import launch
 
 WITHIN_S = 30.0
 _PROOF = b"Unable to mount root fs"
@@ -34,16 +35,14 @@ def own_kernel(boot: Path = Path("/boot")) -> Path | None:
 
 
 async def boots(emulator: str, accelerator: Accelerator, kernel: Path, within: float = WITHIN_S) -> Verdict:
-    """Boot `kernel` with `emulator`, of this machine's own architecture; QEMU is gone when this returns."""
+    """Boot `kernel` with `emulator`, of this machine's own architecture; QEMU is gone when this returns.
+
+    VmError if it cannot be run.
+    """
     command = [emulator, "-accel", accelerator, "-machine", "q35", "-cpu", "max", "-m", "256", "-nodefaults"]
     command += ["-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", str(kernel)]
     command += ["-append", "console=ttyS0 panic=-1"]
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+    process = await launch(*command, stderr=asyncio.subprocess.STDOUT)
     said = bytearray()
     try:
         async with asyncio.timeout(within):

@@ -62,12 +62,10 @@ class Storage:
                     )
                 size = max(size, image.virtual_size)
             found.append((image, size))
-        needed, left = sum(size for _, size in found) + images.RESERVE, disk_left(self._directory)
+        needed = sum(size for _, size in found) + images.RESERVE
         if recipe.bundle:
             needed += 2 * bundle.size(await asyncio.to_thread(self._manifest, recipe))  # and its next version
-        left += sum(
-            file.stat().st_blocks * 512 for file in self.of(recipe.name).glob("*")
-        )  # of an earlier try
+        left = await asyncio.to_thread(self._room_for, recipe.name)
         if needed > left:
             # All of it, though a new disk takes little: a guest that fills its disk must not fill the box's.
             raise VmError(
@@ -76,6 +74,11 @@ class Storage:
                 f"{show_size(left)} and {show_size(images.RESERVE)} of it are the router's; free space or ask for less",
             )
         return found
+
+    def _room_for(self, name: str) -> int:
+        """Bytes that a machine may take, those of an earlier try among them."""
+        earlier = sum(file.stat().st_blocks * 512 for file in self.of(name).glob("*"))
+        return disk_left(self._directory) + earlier
 
     async def make(
         self,

@@ -25,8 +25,8 @@ class Wishes:
         (self._directory / name / _FILE).unlink(missing_ok=True)
 
     def is_off(self, name: str) -> bool:
-        """Whether it is to stay off. After a boot nothing is."""
+        """Whether it is to stay off. After a boot nothing is, nor what cannot be read."""
         try:
             return (self._directory / name / _FILE).read_text() == self._boot
-        except FileNotFoundError:
+        except OSError:
             return False

@@ -84,7 +84,8 @@ class Proving:
             raise VmError("refused", f"a backup of {manifest.name} is being proved already")
         self._proving.add(twin)
         try:
-            disks = await self._overlays(twin, path, manifest)
+            work = await asyncio.to_thread(_empty, self._machines.storage.of(twin))
+            disks = await _overlays(work, path, manifest)
             boot = {tag: path / copied.file for tag, copied in manifest.boot.items()}
             return await self._watched(
                 twin, isolated(manifest.xml, twin, disks, boot, TYPES[ability.accelerator]), sign
@@ -92,17 +93,6 @@ class Proving:
         finally:
             self._proving.discard(twin)
             await asyncio.to_thread(self._tidy, twin, path, manifest)
-
-    async def _overlays(self, twin: str, path: Path, manifest: Manifest) -> Mapping[str, Path]:
-        """What the twin writes goes beside the backup, which stays as it is."""
-        work = self._machines.storage.of(twin)
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True, mode=0o711)
-        made = {}
-        for disk, copied in manifest.disks.items():
-            made[disk] = work / copied.file
-            await images.overlay(made[disk], path / copied.file)
-        return made
 
     async def _watched(self, twin: str, xml: str, sign: str) -> tuple[bool, str]:
         link, began = self._machines.link, time.monotonic()
@@ -130,6 +120,22 @@ class Proving:
         for lent in manifest.files:  # by libvirt, to QEMU's user
             with contextlib.suppress(OSError):
                 os.chown(path / lent.file, 0, 0)
+
+
+def _empty(directory: Path) -> Path:
+    """That directory, new."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True, mode=0o711)
+    return directory
+
+
+async def _overlays(work: Path, path: Path, manifest: Manifest) -> Mapping[str, Path]:
+    """What the twin writes goes beside the backup, which stays as it is."""
+    made = {}
+    for disk, copied in manifest.disks.items():
+        made[disk] = work / copied.file
+        await images.overlay(made[disk], path / copied.file)
+    return made
 
 
 @contextlib.contextmanager

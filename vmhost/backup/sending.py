@@ -16,6 +16,7 @@ from pathlib import Path
 
 from vmhost.backup.manifest import FILE
 from vmhost.errors import VmError
+from vmhost.processes import launch
 
 _NAMESPACE, _CARD = "bl-backup", "bl-backup"
 _SILENT_S = 120
@@ -75,11 +76,9 @@ async def _unplug() -> None:
 
 
 async def _do(*command: str) -> None:
-    process = await asyncio.create_subprocess_exec(
+    process = await launch(
         *("setpriv", "--pdeathsig", "KILL", *command),
-        stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "LC_ALL": "C"},
     )
     try:

@@ -114,10 +114,7 @@ class Directories:
 
     async def run(self) -> None:
         """Watch those whose making was cut off by the end of this process: they join by themselves."""
-        for scratch in self._machines.storage.directory.glob(
-            f"{_SEED_SCRATCH}*"
-        ):  # by a process that was killed
-            shutil.rmtree(scratch, ignore_errors=True)
+        await asyncio.to_thread(_sweep, self._machines.storage.directory)
         watching: dict[str, asyncio.Task[None]] = {}
         while True:
             await self._stirred.wait()
@@ -176,6 +173,12 @@ class Directories:
         with contextlib.suppress(VmError):
             await self._lifecycle.kill(name)
             await self._lifecycle.delete(name, disks=True)
+
+
+def _sweep(directory: Path) -> None:
+    """What a process that was killed has left."""
+    for scratch in directory.glob(f"{_SEED_SCRATCH}*"):
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _seed_image(seed: dict[str, Any], scratch: Path) -> Path:

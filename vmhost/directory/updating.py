@@ -45,7 +45,7 @@ class Updating:
                 with contextlib.suppress(
                     VmError
                 ):  # libvirtd is gone again; or said already, or when it is updated
-                    kept = slots.read(self._machines.storage.of(name))
+                    kept = await asyncio.to_thread(slots.read, self._machines.storage.of(name))
                     if kept is not None and kept.trying is not None and name not in self._under_way:
                         last = Status("start", "branchline or libvirtd ended before it had proved healthy")
                         await self._undo(name, kept, last)
@@ -84,9 +84,9 @@ class Updating:
             raise VmError(
                 "refused", f"{name} does not run and so cannot prove its new system; start it first"
             )
-        old = bundle.taken(slots.slot_directory(directory, kept.active))
+        old = await asyncio.to_thread(bundle.taken, slots.slot_directory(directory, kept.active))
         new = await asyncio.to_thread(bundle.read, source, self._machines.storage.trusted)
-        _fits(source, old, new, directory)
+        await asyncio.to_thread(_fits, source, old, new, directory)
         await asyncio.to_thread(self._take, name, source, new, slots.slot_directory(directory, kept.spare))
         trying = kept.tried()
         await asyncio.to_thread(slots.write, directory, trying)
@@ -159,8 +159,9 @@ class Updating:
             )
             self._machines.tell("vm.update_stuck", "error", text, {"vm": name})
             raise VmError("failed", text) from None
-        evidence = {"vm": name, "step": last.step, "said": last.text, "to": bundle.taken(old).version}
-        text = f"{name} runs version {evidence['to']} again: {last.text}"
+        version = (await asyncio.to_thread(bundle.taken, old)).version
+        evidence = {"vm": name, "step": last.step, "said": last.text, "to": version}
+        text = f"{name} runs version {version} again: {last.text}"
         self._machines.tell("vm.update_undone", "error", text, evidence)
 
     async def _end(self, name: str, last: Status) -> None:

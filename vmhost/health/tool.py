@@ -55,6 +55,8 @@ async def run(*command: str, within: float, env: Mapping[str, str] | None = None
     except FileNotFoundError:
         package = PACKAGES.get(command[0], command[0])
         return Said(127, "", f"{command[0]} is not installed; install the package {package}", 0.0)
+    except OSError as error:  # no memory, no more processes
+        return Said(127, "", f"{command[0]} cannot be run: {error.strerror}", 0.0)
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None

@@ -1,6 +1,7 @@
 """What becomes of the seed of a directory, in which there are secrets."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,9 @@ def test_nothing_is_left_by_a_process_that_was_killed(tmp_path: Path) -> None:
         for stir in running.on_stock:
             stir()
         work = asyncio.create_task(directories.run())
-        for _ in range(100):  # each lets it take a step; it waits for nothing but its turn
-            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            while (tmp_path / "directory" / "seed.qcow2").exists():
+                await asyncio.to_thread(time.sleep, 0.001)
         assert not work.done()
         work.cancel()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vmhost.health import clock, service, tool
+from vmhost.health import clock, round, service, tool
 from vmhost.health.private import SecretError, read_secret
 from vmhost.health.target import Http, Tcp
 
@@ -25,6 +25,13 @@ def test_tools_that_hang_or_talk_without_end() -> None:
     assert (hung.status, hung.complaint) == (None, f"no answer within {hung.seconds:.1f} s")
     assert (endless.status, len(endless.out)) == (None, tool.MOST_SAID)
     assert absent.complaint == "no-such-tool is not installed; install the package no-such-tool"
+
+
+def test_a_round_that_cannot_be_made(tmp_path: Path) -> None:
+    """No room for its files: that is a result, and ends nothing."""
+    (found,) = asyncio.run(round.check(Tcp(address="127.0.0.1", port=1), scratch=tmp_path / "gone"))
+    assert (found.name, found.ok) == ("round", False)
+    assert f"{tmp_path}/gone: No such file or directory" in found.evidence
 
 
 def test_a_tool_is_told_and_heard() -> None:
