@@ -51,7 +51,7 @@ class Host:
         self.backups = Backups(self.machines, self.running, self.creation, abilities)
         self.directories = Directories(self.machines, self.running, self.creation, self.lifecycle)
         self.health = Watch(self.machines, scratch)
-        self.updating = Updating(self.machines, self.running, self.lifecycle)
+        self.updating = Updating(self.machines, self.running, self.lifecycle, scratch)
         self.looking = Looking(self.machines, abilities, guarantees, self.health, self._agents)
 
     async def run(self) -> None:

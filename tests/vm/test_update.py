@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,14 @@ OLD, NEW, NEWER = "20260101T000000Z", "20260202T000000Z", "20260303T000000Z"
 
 
 @pytest.fixture
-def dc(box: VmBox, vmlinuz: Path, tmp_path: Path) -> Iterator[str]:
+def service() -> Iterator[socket.socket]:
+    """What the machine is checked by; it is here, and so can fail when a test wants it to."""
+    with socket.create_server(("10.1.0.1", 0), backlog=100) as listening:
+        yield listening
+
+
+@pytest.fixture
+def dc(box: VmBox, vmlinuz: Path, tmp_path: Path, service: socket.socket) -> Iterator[str]:
     """A machine that has proved healthy with the version OLD."""
     (tmp_path / "data.img").write_bytes(b"these are its data..".ljust(2**20, b"\n"))
     tiny_bundle(tmp_path / "old", box.build_key, vmlinuz, version=OLD, done=True)
@@ -25,6 +33,7 @@ def dc(box: VmBox, vmlinuz: Path, tmp_path: Path) -> Iterator[str]:
     recipe.write_text(
         f'name = "dc"\nmemory = "96MiB"\nstop_within = "20s"\nautostart = true\nbundle = "old"\n'
         f'[[disks]]\nname = "data"\nimage = "data.img"\n[[networks]]\nbridge = "{BRIDGE}"\n'
+        f'[health]\nkind = "tcp"\naddress = "10.1.0.1"\nport = {service.getsockname()[1]}\n'
     )
     box.vm("create", recipe)
     try:
@@ -46,7 +55,7 @@ def test_a_system_that_is_healthy_and_two_that_are_not(
     said = json.loads(box.vm("update", dc, new, "--json"))
     assert said == {"name": dc, "state": "running", "from": OLD, "to": NEW}
     box.hears(dc, f"guest ready: system {NEW[:13]}")
-    evidence = {"vm": dc, "from": OLD, "to": NEW, "said": f"this is {NEW}"}
+    evidence = {"vm": dc, "from": OLD, "to": NEW, "said": f"this is {NEW}", "well": ["tcp"]}
     assert _evidence(box, "vm.updated", began) == [evidence]
 
     assert f"version {OLD}, the machine has {NEW} already" in box.vm(
@@ -69,6 +78,22 @@ def test_a_system_that_is_healthy_and_two_that_are_not(
     evidence = {"vm": dc, "step": "disks", "said": wrong, "to": NEW}
     assert _evidence(box, "vm.update_undone", began) == [evidence]
     assert box.states() == {dc: "running"}
+
+
+def test_a_system_that_says_it_is_done_and_does_not_serve(
+    box: VmBox, dc: str, service: socket.socket, vmlinuz: Path, tmp_path: Path, began: float
+) -> None:
+    new = tiny_bundle(tmp_path / "new", box.build_key, vmlinuz, version=NEW, done=True)
+    updating = box.begin("update", dc, new)
+    until(lambda: box.call("vm_updates").get(dc, {}).get("step") == "stop", "it shuts down")
+    service.close()
+    until(lambda: box.call("vm_updates").get(dc, {}).get("step") == "health", "it is up and does not serve")
+    box.vm("kill", dc)
+    assert updating.wait() == 1
+    box.hears(dc, f"guest ready: system {OLD[:13]}")
+    (evidence,) = _evidence(box, "vm.update_undone", began)
+    assert (evidence["step"], evidence["to"]) == ("start", OLD)
+    assert "it has ended; tcp: " in str(evidence["said"])
 
 
 def test_control_ends_before_a_new_system_has_proved_healthy(

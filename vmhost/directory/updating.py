@@ -11,11 +11,15 @@ from vmhost import calls, images
 from vmhost.abilities import disk_left
 from vmhost.directory import bundle, slots
 from vmhost.directory.hearing import Status, hear
+from vmhost.directory.reaching import wanting
 from vmhost.directory.slots import Slots
 from vmhost.errors import VmError
+from vmhost.health.plan import Health, target_of
+from vmhost.health.round import check
 from vmhost.lifecycle import Lifecycle
 from vmhost.link import CHANGE_S
 from vmhost.machines import Machines, Tree
+from vmhost.recipe import from_dict
 from vmhost.running import Running
 from vmhost.values import show_size
 
@@ -27,10 +31,11 @@ _EARLY = {"boot", "disks"}  # steps in which nothing runs yet that has to end or
 
 
 class Updating:
-    """Of all `machines`."""
+    """Of all `machines`. `scratch` is a directory, best in memory, for what a round of checks needs as files."""
 
-    def __init__(self, machines: Machines, running: Running, lifecycle: Lifecycle) -> None:
+    def __init__(self, machines: Machines, running: Running, lifecycle: Lifecycle, scratch: Path) -> None:
         self._machines = machines
+        self._scratch = scratch
         self._stirred = asyncio.Event()  # machines are known again, of which one may be half updated
         running.on_stock.append(self._stirred.set)
         self._lifecycle = lifecycle
@@ -88,6 +93,8 @@ class Updating:
         new = await asyncio.to_thread(bundle.read, source, self._machines.storage.trusted)
         await asyncio.to_thread(_fits, source, old, new, directory)
         await asyncio.to_thread(self._take, name, source, new, slots.slot_directory(directory, kept.spare))
+        plan = await self._plan(name)
+        before = await self._well(plan)
         trying = kept.tried()
         await asyncio.to_thread(slots.write, directory, trying)
         last = Status("stop", f"{name} shuts down to boot version {new.version}")
@@ -98,6 +105,8 @@ class Updating:
             last = Status("boot", f"{name} boots version {new.version}")
             async with asyncio.timeout(PROVED_WITHIN_S):
                 last = await self._healthy(name, last)
+                if plan is not None and last.error is None:
+                    await self._serves(name, plan, before)
             wrong = last.error
             if wrong is None:
                 await asyncio.to_thread(slots.write, directory, trying.proved())
@@ -109,7 +118,13 @@ class Updating:
         if wrong is not None:
             await self._undo(name, trying, Status(last.step, wrong))
             raise VmError("failed", f"{name} runs version {old.version} again: {wrong}")
-        evidence = {"vm": name, "from": old.version, "to": new.version, "said": last.text}
+        evidence = {
+            "vm": name,
+            "from": old.version,
+            "to": new.version,
+            "said": last.text,
+            "well": sorted(before),
+        }
         self._machines.tell("vm.updated", "info", f"{name} runs version {new.version}: {last.text}", evidence)
         return {"name": name, "state": "running", "from": old.version, "to": new.version}
 
@@ -141,6 +156,29 @@ class Updating:
             # It has ended; a machine with autostart is started again.
             if await self._machines.state(name) == "off":
                 return Status(last.step, last.text, error=f"it has ended after it said: {last.text}")
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _plan(self, name: str) -> Health | None:
+        """How the service of a machine is checked, if its recipe says so."""
+        for one in await self._machines.link.do(calls.survey):
+            if one.name == name:
+                return from_dict(one.recipe, name).health
+        return None
+
+    async def _well(self, plan: Health | None) -> frozenset[str]:
+        """The checks that are well now, and so must be with the new system."""
+        if plan is None:
+            return frozenset()
+        results = await check(target_of(plan), scratch=self._scratch)
+        return frozenset(one.name for one in results if one.ok)
+
+    async def _serves(self, name: str, plan: Health, before: frozenset[str]) -> None:
+        """Until all that was well `before` is well again. VmError if the machine ends."""
+        while wrong := wanting(await check(target_of(plan), scratch=self._scratch), before):
+            text = "; ".join(f"{one.name}: {one.evidence}" for one in wrong)
+            self._under_way[name] = Status("health", text)
+            if await self._machines.state(name) == "off":
+                raise VmError("failed", f"it has ended; {text}")
             await asyncio.sleep(_AGAIN_S)
 
     async def _undo(self, name: str, kept: Slots, last: Status) -> None:

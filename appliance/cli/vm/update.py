@@ -22,8 +22,8 @@ _LOOK_S = 0.5
 def update(name: str, bundle: Path, socket_path: Path, as_json: bool) -> None:
     """Let the machine NAME run the system of BUNDLE, a directory that `branchline vm build` has made.
 
-    It is shut down and boots the new system with the data that it has. If that does not become healthy within 15
-    minutes, the machine runs the system it had again.
+    It is shut down and boots the new system with the data that it has. If that does not say that it is done, and
+    serve as before by the checks of the recipe, within 15 minutes, the machine runs the system it had again.
     """
     from rich.console import Console
     from rich.progress import Progress

@@ -48,7 +48,9 @@ def _told_until(kind: str, libvirtd: Link, directory: Path, *known: str, updatin
         running = Running(machines, Wishes(directory), Guarantees())
         part: Running | Updating = running
         if updating:
-            part = Updating(machines, running, Lifecycle(machines, running, Agents(machines, running)))
+            part = Updating(
+                machines, running, Lifecycle(machines, running, Agents(machines, running)), directory
+            )
             for stir in running.on_stock:
                 stir()
         async with asyncio.timeout(10):
