@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from appliance.config import Config
-from appliance.config.durable import replace_file
+from vmhost import durable
 
 
 class Bypass(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ class Bypass(msgspec.Struct, frozen=True):
 
     def save(self, state_dir: Path) -> None:
         """Replace what is saved, whole or not at all; it is on disk when this returns. OSError as it comes."""
-        replace_file(_file(state_dir), msgspec.json.encode(self))
+        durable.replace(_file(state_dir), msgspec.json.encode(self))
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Bypass:

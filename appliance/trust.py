@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from appliance.config import Peer
-from appliance.config.durable import replace_file
 from appliance.identity import fingerprint
+from vmhost import durable
 
 REMEMBERED_S = 7 * 86400.0  # an invitation that is over, to tell late comers what became of it
 
@@ -78,7 +78,7 @@ class Trust(msgspec.Struct, frozen=True):
 
     def save(self, state_dir: Path) -> None:
         """Replace what is saved, whole or not at all; it is on disk when this returns. OSError as it comes."""
-        replace_file(_file(state_dir), msgspec.json.encode(self), 0o600)
+        durable.replace(_file(state_dir), msgspec.json.encode(self), mode=0o600)
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Trust:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.config.durable import replace_file
 from appliance.config.load import to_dict
 from appliance.config.schema import Config
+from vmhost import durable
 
 
 def accepted_path(config: Config) -> Path:
@@ -24,5 +24,5 @@ def accepted_path(config: Config) -> Path:
 def write_accepted(config: Config) -> Path:
     """Make `config` what a restarted daemon starts from; returns its path. OSError as it comes."""
     path = accepted_path(config)
-    replace_file(path, msgspec.json.encode(to_dict(config)))
+    durable.replace(path, msgspec.json.encode(to_dict(config)))
     return path

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from appliance.config.durable import flush_directory, replace_file
 from appliance.config.schema import Peer
 from appliance.config.written import toml, unusual
+from vmhost import durable
 
 _HEAD = "# Written by `branchline enrol`. Every field is explained in docs/CONFIG.md.\n\n"
 
@@ -33,7 +33,7 @@ def write(config: Path, peer: Peer) -> Path:
     """Makes or replaces the peer's file, on disk when this returns. OSError as it comes; then nothing has changed."""
     path = _file(config, str(peer.id))
     path.parent.mkdir(mode=0o750, exist_ok=True)
-    replace_file(path, (_HEAD + toml({"peers": [unusual(peer)]})).encode())
+    durable.replace(path, (_HEAD + toml({"peers": [unusual(peer)]})).encode())
     return path
 
 
@@ -42,7 +42,7 @@ def remove(config: Path, peer: str) -> None:
     path = _file(config, peer)
     path.unlink(missing_ok=True)
     if path.parent.is_dir():
-        flush_directory(path.parent)
+        durable.sync(path.parent)
 
 
 def _directory(config: Path) -> Path:

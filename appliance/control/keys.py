@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from appliance import identity, rotation
-from appliance.config.durable import flush_directory
 from appliance.config.values import PublicKey
 from appliance.control.in_force import Emit, InForce
 from appliance.control.planes import Planes
 from appliance.rpc import Params, RpcError
 from appliance.rpc_asyncio import AsyncHandler
+from vmhost import durable
 
 
 class Keys:
@@ -74,7 +74,7 @@ class Keys:
         if said["waiting"]:
             return  # another data process still has peers that do not take it; it says when they do
         os.replace(identity.next_path(self._key), self._key)  # whole or not at all: every peer takes either
-        flush_directory(self._key.parent)
+        durable.sync(self._key.parent)
         await self._data.call("keys", {})
         self._emit("key.changed", "info", "the box has a new key; its lanes are opened anew", {})
 

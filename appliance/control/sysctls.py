@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.config.durable import replace_file
+from vmhost import durable
 
 
 class Sysctls:
@@ -48,7 +48,7 @@ class Sysctls:
         before = self._before()
         new = {name: value for name, value in differing.items() if name not in before}
         if new:
-            replace_file(self._memory, msgspec.json.encode(before | new))
+            durable.replace(self._memory, msgspec.json.encode(before | new))
 
     def _before(self) -> dict[str, str]:
         try:

@@ -13,12 +13,12 @@ from typing import Any
 
 from appliance import identity
 from appliance.config import Config, ConfigError, from_dict, load, peers_d
-from appliance.config.durable import replace_file
 from appliance.config.values import Endpoint
 from appliance.config.written import plain, toml
 from appliance.enrolment.joining import JoinError, join
 from appliance.enrolment.messages import Answer, Request
 from appliance.enrolment.token import Token
+from vmhost import durable
 
 KEY = "box.key"  # beside a configuration file that joining makes
 
@@ -71,7 +71,7 @@ def enrolled(token: Token, site: Site) -> Enrolled:
         peer_file = peers_d.write(file, centre)
     if before is None:
         head = "# Written by `branchline enrol join`. Every field is explained in docs/CONFIG.md.\n\n"
-        replace_file(file, (head + toml({"box": base["box"]})).encode())
+        durable.replace(file, (head + toml({"box": base["box"]})).encode())
     mark = identity.fingerprint(own.certificate)
     return Enrolled(token.branch, answer.box, mark, peer_file, Path(config.box.run_dir))
 
