@@ -11,7 +11,10 @@ _YEARS = datetime.timedelta(days=3650)
 
 
 def make(host: str, address: str) -> dict[str, str]:
-    """PEM texts of `key`, `cert` and `ca` for a controller; it vouches for itself. It blocks for 0.2 s."""
+    """PEM texts of `key`, `cert` and `ca` for a controller. It blocks for 0.2 s.
+
+    It vouches for itself and for nobody else: whoever trusts it trusts one server, not what its key might sign.
+    """
     made: dict[str, str] = apart.ask(__name__, host, address)
     return made
 
@@ -20,7 +23,7 @@ def _make(host: str, address: str) -> dict[str, str]:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
@@ -35,7 +38,8 @@ def _make(host: str, address: str) -> dict[str, str]:
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + _YEARS)
         .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
