@@ -32,12 +32,15 @@ class SecretError(Exception):
 def read_secret(path: Path) -> str:
     """The password in the file, without the end of its line. SecretError."""
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            raw = file.read(_LONGEST_SECRET + 1)
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            found = os.fstat(file.fileno())
+            plain = stat.S_ISREG(found.st_mode)
+            raw = file.read(_LONGEST_SECRET + 1) if plain else b""
     except OSError as error:
         raise SecretError(f"{path}: {error.strerror}; write the account's password there") from None
-    if stat.S_IMODE(mode) & 0o077:
+    if found.st_uid != os.geteuid():  # whoever has written it could read what is asked with it
+        raise SecretError(f"{path}: belongs to another user; `chown root {path}`")
+    if stat.S_IMODE(found.st_mode) & 0o077:
         raise SecretError(f"{path}: others may read it; `chmod 600 {path}`")
     try:
         text = raw.decode().rstrip("\r\n")

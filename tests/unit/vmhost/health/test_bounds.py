@@ -1,6 +1,7 @@
 """Whatever is asked, there is an answer in time."""
 
 import asyncio
+import os
 import socket
 import threading
 import time
@@ -59,6 +60,17 @@ def test_secrets(tmp_path: Path, mode: int, text: str, said: str) -> None:
         assert read_secret(file) == "Secret 1"
         return
     with pytest.raises(SecretError, match=said):
+        read_secret(file)
+
+
+def test_a_secret_is_a_file_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe, file = tmp_path / "pipe", tmp_path / "secret"
+    os.mkfifo(pipe, 0o600)
+    with pytest.raises(SecretError, match="is not a password"):  # and nobody waits for a writer
+        read_secret(pipe)
+    file.touch(mode=0o600)
+    monkeypatch.setattr(os, "geteuid", lambda: file.stat().st_uid + 1)
+    with pytest.raises(SecretError, match="belongs to another user"):
         read_secret(file)
 
 
