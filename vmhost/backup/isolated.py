@@ -22,6 +22,8 @@ _DEVICES: Final = {
     *("rng", "memballoon", "video", "input", "panic"),
 }
 """What else a machine has (its emulator, devices and directories of the host, graphics) is not passed on."""
+_ENDS: Final = {"console": "pty", "serial": "pty", "channel": "unix"}
+"""What the host has of each; libvirt chooses which."""
 _Element = ElementTree.Element
 
 
@@ -39,13 +41,9 @@ def isolated(
     except ElementTree.ParseError as error:
         raise VmError("refused", f"the definition in it cannot be read: {error}") from None
     root.set("type", domain_type)
-    for part in list(root):
-        if part.tag not in _PARTS:
-            root.remove(part)
+    _keep(root, *_PARTS)
     _found(root, "name").text = name
-    _remove(_found(root, "os"), "nvram")  # a new one is made
-    for tag, file in boot.items():
-        _found(_found(root, "os"), tag).text = str(file)
+    _boot(_found(root, "os"), boot)
     devices = _found(root, "devices")
     for device in list(devices):
         if device.tag not in _DEVICES or (device.tag == "disk" and device.get("device") != "disk"):
@@ -54,17 +52,34 @@ def isolated(
             _unplug(device)
         elif device.tag == "disk":
             _replace(device, disks)
-        elif device.tag == "rng" and _found(device, "backend").get("model") != "random":
-            devices.remove(device)
-        elif device.tag in ("channel", "console", "serial", "input"):
+        elif device.tag == "rng":
+            _be_random(device)
+        elif device.tag in _ENDS:
+            device.set("type", _ENDS[device.tag])
+            _keep(device, "target", "address")
+        elif device.tag == "input":
             _remove(device, "source")
     return ElementTree.tostring(root, encoding="unicode")
 
 
+def _boot(system: _Element, files: Mapping[str, Path]) -> None:
+    """Firmware and kernel are files of the host, read with its rights: libvirt's own choice, or those of the backup."""
+    if system.find("kernel") is not None and "kernel" not in files:
+        raise VmError("refused", "the kernel that it boots is not in the backup; take another backup")
+    _keep(system, "type", "boot", "firmware", *(("cmdline",) if files else ()))
+    for tag, file in files.items():
+        _found(system, tag).text = str(file)
+
+
+def _be_random(source: _Element) -> None:
+    """Whatever it was a source of."""
+    for part in list(source):
+        source.remove(part)
+    ElementTree.SubElement(source, "backend", model="random").text = "/dev/urandom"
+
+
 def _unplug(card: _Element) -> None:
-    for part in list(card):
-        if part.tag not in ("mac", "model", "address"):
-            card.remove(part)
+    _keep(card, "mac", "model", "address")
     card.set("type", "user")
     ElementTree.SubElement(card, "link", state="down")
 
@@ -85,6 +100,13 @@ def _replace(disk: _Element, disks: Mapping[str, Path]) -> None:
 def _found(parent: _Element, tag: str) -> _Element:
     child = parent.find(tag)
     return ElementTree.SubElement(parent, tag) if child is None else child
+
+
+def _keep(parent: _Element, *tags: str) -> None:
+    """Of what is in `parent`, only that."""
+    for part in list(parent):
+        if part.tag not in tags:
+            parent.remove(part)
 
 
 def _remove(parent: _Element, tag: str) -> None:

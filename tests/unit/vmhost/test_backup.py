@@ -131,13 +131,17 @@ def test_a_twin_meets_nobody() -> None:
 
 def test_a_twin_takes_over_nothing_that_could_harm() -> None:
     """Whoever can write to where the backups are does not get at the host."""
-    xml = """<domain xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0" type="kvm"><name>a</name><os/>
+    xml = """<domain xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0" type="kvm"><name>a</name>
+        <os firmware="efi"><type arch="aarch64" machine="virt">hvm</type><boot dev="hd"/>
+        <loader>/harm</loader><nvram template="/harm"/><dtb>/harm</dtb><initrd>/harm</initrd>
+        <acpi><table type="slic">/harm</table></acpi></os>
         <sysinfo type="fwcfg"><entry name="opt/a" file="/harm"/></sysinfo>
         <qemu:commandline><qemu:arg value="/harm"/></qemu:commandline>
         <devices><emulator>/harm</emulator>
         <disk type="block" device="disk"><source dev="/harm"><slices/></source><target dev="vda"/></disk>
         <input type="evdev"><source dev="/harm"/></input>
-        <rng model="virtio"><backend model="egd" type="unix"><source path="/harm"/></backend></rng>
+        <serial type="file"><source path="/harm"/><log file="/harm"/><target port="0"/></serial>
+        <rng model="virtio"><backend model="random">/harm</backend></rng>
         </devices></domain>"""
     twin = isolated(xml, "a.proof", {"vda": Path("/proof/a")}, {}, "qemu")
     assert "harm" not in twin
@@ -147,6 +151,14 @@ def test_a_twin_takes_over_nothing_that_could_harm() -> None:
         "file",
         [("source", {"file": "/proof/a"})],
     )
+    assert [part.tag for part in root.iterfind("os/*")] == ["type", "boot"]
+    assert root.findtext("devices/rng/backend") == "/dev/urandom"
+
+
+def test_a_twin_does_not_boot_what_the_host_has() -> None:
+    xml = "<domain><os><type>hvm</type><kernel>/etc/shadow</kernel></os><devices/></domain>"
+    with pytest.raises(VmError, match="not in the backup"):
+        isolated(xml, "a.proof", {}, {}, "qemu")
 
 
 @pytest.mark.parametrize(
