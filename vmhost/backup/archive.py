@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import time
 from pathlib import Path
 
 from vmhost.backup import in_guest
@@ -19,6 +18,7 @@ from vmhost.printable import printable
 
 FILE = "domain.tar.bz2"
 WITHIN_S = 1800.0  # emulated guests are slow
+CLEAN_S = 60.0
 LARGEST = 2**30
 _LOOK_S = 1.0
 _PLACE = "/data/domain-backup"  # in the guest, whose system disk is only read
@@ -35,23 +35,27 @@ async def fetch(link: Link, name: str, file: Path, make: str = MAKE, clean: str 
     VmError, or OSError for `file`, if that fails.
     """
     try:
-        status, path, wrong = await _run(link, name, make)
-        if status != 0 or not path:
-            raise VmError("failed", printable(wrong.splitlines()[-1]) if wrong else f"exit status {status}")
-        await _copy(link, name, path, file)
+        # A guest that answers byte by byte would keep the backup from going on for ever.
+        async with asyncio.timeout(WITHIN_S):
+            status, path, wrong = await _run(link, name, make)
+            if status != 0 or not path:
+                said = printable(wrong.splitlines()[-1]) if wrong else f"exit status {status}"
+                raise VmError("failed", said)
+            await _copy(link, name, path, file)
+    except TimeoutError:
+        raise VmError("failed", f"it takes longer than {WITHIN_S:g} s") from None
     finally:
-        with contextlib.suppress(VmError):
-            await _run(link, name, clean)
+        with contextlib.suppress(VmError, TimeoutError):
+            async with asyncio.timeout(CLEAN_S):
+                await _run(link, name, clean)
 
 
 async def _run(link: Link, name: str, script: str) -> tuple[int, str, str]:
     pid = await link.do(lambda connection: in_guest.begin(connection, name, "/bin/sh", "-c", script))
-    deadline = time.monotonic() + WITHIN_S
-    while (ended := await link.do(lambda connection: in_guest.ended(connection, name, pid))) is None:
-        if time.monotonic() > deadline:
-            raise VmError("failed", f"it takes longer than {WITHIN_S:g} s")
+    while True:
+        if ended := await link.do(lambda connection: in_guest.ended(connection, name, pid)):
+            return ended
         await asyncio.sleep(_LOOK_S)
-    return ended
 
 
 async def _copy(link: Link, name: str, path: str, file: Path) -> None:

@@ -21,6 +21,7 @@ from vmhost.errors import VmError
 from vmhost.machines import Machines, Tree
 from vmhost.recipe import from_dict, place_problem
 from vmhost.running import Running
+from vmhost.values import is_name
 
 DIRECTORY = "vm-backups"  # beside that of the machines
 LOOK_S = 60.0
@@ -71,6 +72,7 @@ class Backups:
 
     async def listed(self, name: str, to: str) -> list[Tree]:
         """All backups of a machine, or of all if `name` is empty; also those in the directory `to`."""
+        _check(name, to)
         found = []
         for place in await self._places(to):
             shelf = Shelf(place)
@@ -92,7 +94,10 @@ class Backups:
 
     async def _find(self, name: str, backup: str, to: str) -> Path:
         """The directory of a backup, by its stamp, by its path, or "latest"."""
+        _check(name, to)
         if "/" in backup:
+            if problem := place_problem(backup):
+                raise VmError("refused", f"{problem[0]}; {problem[1]}")
             path = Path(backup)
             if not is_stamp(path.name) or (await asyncio.to_thread(read, path)).name != name:
                 raise VmError("not_found", f"{path} is no backup of {name}")
@@ -100,7 +105,7 @@ class Backups:
         found = [one for one in await self.listed(name, to) if backup in ("latest", one["backup"])]
         if not found:
             raise VmError(
-                "not_found", f'there is no backup "{backup}" of "{name}"; `branchline vm backups` lists them'
+                "not_found", f"there is no backup {backup!r} of {name!r}; `branchline vm backups` lists them"
             )
         return Path(max(found, key=lambda one: str(one["backup"]))["path"])
 
@@ -121,8 +126,7 @@ class Backups:
         self._machines.tell("vm.backup_sent", "info", f"the backups of {name} are at {plan.send}", evidence)
 
     async def _place(self, name: str, to: str) -> Path:
-        if problem := place_problem(to):
-            raise VmError("refused", f"{problem[0]}; {problem[1]}")
+        _check(name, to)
         if not to:
             recipes = {one.name: one.recipe for one in await self._machines.link.do(calls.survey)}
             to = (recipes.get(name, {}).get("backup") or {}).get("to", "")
@@ -173,6 +177,16 @@ class Backups:
             self._machines.tell("vm.backup_deleted", "info", text, {"vm": name, "backup": stamp})
         with contextlib.suppress(VmError):  # it is an event
             await self._send(name, to / name)
+
+
+def _check(name: str, to: str) -> None:
+    """VmError unless a machine may be called so, and there may be backups in that place; each may be empty."""
+    if name and not is_name(name):
+        raise VmError(
+            "refused", f"{name!r} cannot be the name of a machine; `branchline vm list` has those there are"
+        )
+    if problem := place_problem(to):
+        raise VmError("refused", f"{problem[0]}; {problem[1]}")
 
 
 def _sweep(shelf: Shelf, under_way: set[str]) -> None:

@@ -74,3 +74,17 @@ def test_a_guest_that_lies(lie: dict[str, object], monkeypatch: pytest.MonkeyPat
     with pytest.raises(VmError) as said:
         _fetch(monkeypatch, tmp_path / "domain", **lie)
     assert str(said.value).isprintable()
+
+
+def test_a_guest_that_answers_without_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(archive, "WITHIN_S", 0.05)
+    with pytest.raises(VmError, match="takes longer"):
+        _fetch(monkeypatch, tmp_path / "domain", guest_file_read={"buf-b64": "eA=="})
+
+
+def test_a_guest_that_never_cleans_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Who gives the backup up does not wait for it."""
+    monkeypatch.setattr(archive, "WITHIN_S", 0.05)
+    monkeypatch.setattr(archive, "CLEAN_S", 0.05)
+    with pytest.raises(VmError, match="takes longer"):
+        _fetch(monkeypatch, tmp_path / "domain", guest_exec_status={"exited": False})
