@@ -112,11 +112,10 @@ def _system(root: ElementTree.Element, recipe: Recipe, boot: Boot | None) -> Ele
     if boot is not None or firmware(recipe) == "bios":
         return system
     system.set("firmware", "efi")
-    if recipe.arch == "x86-64":
-        enabled = "yes" if recipe.firmware == "secure-boot" else "no"
-        features = _put(system, "firmware")
-        for name in ("secure-boot", "enrolled-keys"):
-            _put(features, "feature", enabled=enabled, name=name)
+    enabled = "yes" if recipe.firmware == "secure-boot" else "no"
+    features = _put(system, "firmware")
+    for name in ("secure-boot", "enrolled-keys"):  # left open, libvirt takes whatever it finds first
+        _put(features, "feature", enabled=enabled, name=name)
     return system
 
 
@@ -194,6 +193,7 @@ def _devices(devices: ElementTree.Element, recipe: Recipe, directory: Path) -> N
             _put(card, "mac", address=network.mac)
         _put(card, "source", bridge=network.bridge)
         _put(card, "model", type=_CARDS[recipe.devices])
+        _put(card, "rom", enabled="no")  # nothing is booted from the network
     _put(_put(devices, "console", type="pty"), "target", type="serial", port="0")
     agent = _put(devices, "channel", type="unix")
     _put(agent, "target", type="virtio", name="org.qemu.guest_agent.0")

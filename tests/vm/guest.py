@@ -8,6 +8,7 @@ mounts its second disk, and the agent says when it has frozen and thawed that; `
 """
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 MODULES = (
@@ -79,6 +80,7 @@ done
 _SYSLINUX = (
     "SERIAL 0\nDEFAULT guest\nLABEL guest\nKERNEL vmlinuz\nINITRD initrd.gz\nAPPEND console=ttyS0 quiet\n"
 )
+_LOADER = "title guest\nlinux /vmlinuz\ninitrd /initrd.gz\noptions console=ttyAMA0 quiet\n"
 
 
 def kernel(cache: Path) -> Path:
@@ -104,26 +106,53 @@ def agent(cache: Path) -> Path:
 
 def make_disk(vmlinuz: Path, directory: Path, agent: Path | None = None) -> Path:
     """A raw disk image in `directory` that boots the guest, which runs the `agent` if there is one."""
-    root, disk = directory / "root", directory / "guest.img"
-    for name in ("bin", "lib", "proc", "sys", "dev"):
-        (root / name).mkdir(parents=True)
-    (root / "bin" / "busybox").write_bytes(Path("/bin/busybox").read_bytes())
-    (root / "bin" / "busybox").chmod(0o755)
-    modules = vmlinuz.parents[1] / "lib" / "modules"
-    for name in MODULES:
-        (module,) = modules.rglob(f"{name}.ko")
-        (root / "lib" / module.name).write_bytes(module.read_bytes())
+    root = _root(vmlinuz, Path("/bin/busybox"), directory, MODULES)
     if agent is not None:
         _add_program(root, agent)
-    (root / "init").write_text(_INIT.format(modules=" ".join(MODULES)))
-    (root / "init").chmod(0o755)
     (directory / "syslinux.cfg").write_text(_SYSLINUX)
+    disk = _disk(vmlinuz, root, directory, 24 * 2**20)
+    _shell(f"mcopy -i '{disk}' '{directory}/syslinux.cfg' :: && syslinux --install '{disk}'")
+    return disk
+
+
+def make_arm64_disk(cache: Path, directory: Path) -> Path:
+    """The same for arm64, of the packages in `cache`; it boots by UEFI."""
+    vmlinuz = kernel(cache)
+    busybox = _unpacked(cache, "busybox-static_") / "bin" / "busybox"
+    # The rest is part of that kernel.
+    root = _root(vmlinuz, busybox, directory, [name for name in MODULES if name != "button"])
+    (directory / "guest.conf").write_text(_LOADER)
+    loader = _unpacked(cache, "systemd-boot-efi_") / "usr/lib/systemd/boot/efi/systemd-bootaa64.efi"
+    disk = _disk(vmlinuz, root, directory, 64 * 2**20)
+    _shell(f"mmd -i '{disk}' ::EFI ::EFI/BOOT ::loader ::loader/entries")
+    _shell(f"mcopy -i '{disk}' '{loader}' ::EFI/BOOT/BOOTAA64.EFI")
+    _shell(f"mcopy -i '{disk}' '{directory}/guest.conf' ::loader/entries/guest.conf")
+    return disk
+
+
+def _root(vmlinuz: Path, busybox: Path, directory: Path, modules: Sequence[str]) -> Path:
+    """The guest's files, in `directory`."""
+    root = directory / "root"
+    for name in ("bin", "lib", "proc", "sys", "dev"):
+        (root / name).mkdir(parents=True)
+    (root / "bin" / "busybox").write_bytes(busybox.read_bytes())
+    (root / "bin" / "busybox").chmod(0o755)
+    for name in modules:
+        (module,) = (vmlinuz.parents[1] / "lib" / "modules").rglob(f"{name}.ko")
+        (root / "lib" / module.name).write_bytes(module.read_bytes())
+    (root / "init").write_text(_INIT.format(modules=" ".join(modules)))
+    (root / "init").chmod(0o755)
+    return root
+
+
+def _disk(vmlinuz: Path, root: Path, directory: Path, size: int) -> Path:
+    """A FAT disk with the kernel, and the files of `root` as its initrd."""
+    disk = directory / "guest.img"
     _shell(f"cd '{root}' && find . | cpio -o -H newc --quiet | gzip -1 >'{directory}/initrd.gz'")
     with disk.open("wb") as file:
-        file.truncate(24 * 2**20)
+        file.truncate(size)
     _shell(f"mkfs.vfat '{disk}' >/dev/null && mcopy -i '{disk}' '{vmlinuz}' ::vmlinuz")
-    _shell(f"mcopy -i '{disk}' '{directory}/initrd.gz' '{directory}/syslinux.cfg' ::")
-    _shell(f"syslinux --install '{disk}'")
+    _shell(f"mcopy -i '{disk}' '{directory}/initrd.gz' ::initrd.gz")
     return disk
 
 

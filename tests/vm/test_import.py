@@ -100,3 +100,20 @@ def _mark(disk: Path) -> bytes:
         return (disk.parent / ".incomplete").read_bytes()
     except FileNotFoundError:
         return b""
+
+
+def test_a_windows_guest_has_firmware_and_devices_that_it_knows(box: VmBox, tmp_path: Path) -> None:
+    """There is no Windows here: what is seen is that libvirt and QEMU take them."""
+    disk = tmp_path / "windows.vhdx"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "vhdx", disk, "64M"], check=True)
+    recipe = box.recipe("windows", disk)
+    text = 'kind = "windows"\ndevices = "standard"\nfirmware = "secure-boot"\ndisplay = true\n'
+    recipe.write_text(text + recipe.read_text())
+    box.vm("create", recipe)
+    try:
+        command = Path(f"/proc/{box.emulator('windows')}/cmdline").read_text()
+        for wanted in ("ide-hd", "e1000e", "base=localtime", "OVMF_CODE_4M.ms.fd", "smm=on"):
+            assert wanted in command
+    finally:
+        box.vm("kill", "windows")
+        box.vm("delete", "windows", "--disks", "--yes")

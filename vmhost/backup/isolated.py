@@ -82,6 +82,7 @@ def _unplug(card: _Element) -> None:
     _keep(card, "mac", "model", "address")
     card.set("type", "user")
     ElementTree.SubElement(card, "link", state="down")
+    ElementTree.SubElement(card, "rom", enabled="no")
 
 
 def _replace(disk: _Element, disks: Mapping[str, Path]) -> None:

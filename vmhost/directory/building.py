@@ -36,6 +36,7 @@ def build(target: Path, key: Path, arch: Arch, base: Path | None, progress: Prog
     left, if it cannot be made. SOURCE_DATE_EPOCH is the time that is written into it.
     """
     _check(target, key)
+    packages.must_run(arch)
     epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
     choice = packages.choose(arch)
     with tempfile.TemporaryDirectory(prefix=".bundle-", dir=target.parent) as name:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -58,6 +59,21 @@ def choose(arch: Arch) -> Choice:
             f"apt knows no packages of Debian {release or '(which?)'}; run this on Debian, after `apt-get update`",
         )
     return Choice(arch, release, found)
+
+
+def must_run(arch: Arch) -> None:
+    """VmError if this machine cannot run what installing packages of `arch` runs."""
+    debian, _ = _ARCHES[arch]
+    if debian == _output("dpkg", "--print-architecture").strip():
+        return
+    if shutil.which("arch-test") is None:
+        raise VmError("refused", f"arch-test is not installed, for {arch}; install the package arch-test")
+    if subprocess.run(["arch-test", debian], capture_output=True, check=False).returncode != 0:
+        raise VmError(
+            "refused",
+            f"this machine cannot run programs for {arch}; install qemu-user-static and binfmt-support, "
+            f"or build on one that is {arch}",
+        )
 
 
 def sources(targets: str, release: str) -> tuple[str, ...]:

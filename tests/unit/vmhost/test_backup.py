@@ -123,6 +123,7 @@ def test_a_twin_meets_nobody() -> None:
         ("mac", "52:54:00:ab:cd:ef"),
         ("model", "virtio"),
         ("link", "down"),
+        ("rom", "no"),
     ]
     assert not {"hostdev", "filesystem", "graphics"} & {device.tag for device in root.iterfind("devices/*")}
     assert root.findtext("os/kernel") == "/proof/kernel"

@@ -69,6 +69,7 @@ def test_a_machine_that_boots_a_slot(arch: str) -> None:
         assert system is not None
         assert system.get("firmware") is None
         assert system.find("boot") is None
+        assert (root.find("features/acpi") is None) == (arch == "arm64")  # there it is UEFI's
         assert kernel(xml) == f"/vm/slot-{slot}/vmlinuz"
         assert root.findtext("os/initrd") == f"/vm/slot-{slot}/initrd"
         assert root.findtext("os/cmdline") == f"quiet {slot}"
