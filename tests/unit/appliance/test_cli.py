@@ -72,7 +72,7 @@ def test_help_is_there_at_once_and_names_every_command(say: Say) -> None:
         text=True,
         check=True,
     )
-    for heavy in ("rich.console", "cryptography", "asyncio", "pyroute2", "appliance.lab", "dedupe"):
+    for heavy in ("rich.console", "cryptography", "asyncio", "appliance.lab", "dedupe"):
         assert f" {heavy}\n" not in done.stderr, "imported before it is needed"
     for name in ("run", "status", "flows", "peers", "events", "bypass", "reload", "config", "key", "lab"):
         assert f"  {name} " in done.stdout
