@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import errno
 import hashlib
 import os
 import ssl
@@ -181,3 +182,18 @@ def tls_context(*, server_side: bool, identity: Identity, peer_certs: Iterable[b
         context.load_verify_locations(cadata=certificate)
     context.load_cert_chain(identity.path, password=b"")
     return context
+
+
+def _created(path: str) -> int:
+    """`create`; 0, or the number of the OSError."""
+    try:
+        create(Path(path))
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0
+
+
+if __name__ == "__main__":
+    from vmhost import apart
+
+    apart.answer(_created)

@@ -24,6 +24,7 @@ from appliance.identity import IdentityError, fingerprint, load_identity
 from appliance.rpc import Params, RpcError
 from appliance.rpc_asyncio import AsyncHandler
 from appliance.trust import Invitation, Trust
+from vmhost import apart
 
 USUAL_LIFE_S = 3600.0
 LONGEST_LIFE_S = 7 * 86400.0
@@ -61,15 +62,17 @@ class Enrolment:
         async with self._in_force.changing:
             config, now = self._in_force.config, self._clock()
             token = await asyncio.to_thread(self._token, config, params)
+            told = await asyncio.to_thread(apart.ask, "appliance.enrolment.token", str(token))
+            key = PublicKey.parse(told)
             life = float(params.get("life") or USUAL_LIFE_S)
             if not 1 <= life <= LONGEST_LIFE_S:
                 raise RpcError("bad_request", f"a token is good for 1 to {LONGEST_LIFE_S:.0f} seconds")
             invitation = Invitation(
                 branch=token.branch,
-                certificate=token.certificate(),
+                certificate=key.der,
                 made=now,
                 expires=now + life,
-                prefixes=_grant(config, token, params.get("prefixes") or []),
+                prefixes=_grant(config, token, key, params.get("prefixes") or []),
             )
             await self._put(self._in_force.trust.inviting(invitation, now))
         text = f"{token.branch} is invited for {life:.0f} s"
@@ -216,15 +219,14 @@ def _reachable(config: Config) -> list[str]:
     return [str(end) for end in config.box.listen if not end.address.is_unspecified]
 
 
-def _grant(config: Config, token: Token, prefixes: list[str]) -> tuple[str, ...]:
-    """The prefixes of a new invitation, checked now rather than when the branch comes."""
+def _grant(config: Config, token: Token, key: PublicKey, prefixes: list[str]) -> tuple[str, ...]:
+    """The prefixes of a new invitation, checked now rather than when the branch comes. `key` stands for its own."""
     try:
         wanted = granted(prefixes)
     except RefusedError as error:
         raise RpcError("bad_request", str(error)) from None
     if wanted:
-        stand_in = PublicKey.parse(base64.b64encode(token.certificate()).decode())
-        peer = Peer(id=Name(token.branch), key=stand_in, prefixes=wanted)
+        peer = Peer(id=Name(token.branch), key=key, prefixes=wanted)
         for problem in problems(msgspec.structs.replace(config, peers=(*config.peers, peer))):
             raise RpcError("bad_request", f"{problem.problem}; {problem.remedy}")
     return tuple(map(str, wanted))

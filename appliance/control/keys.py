@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from appliance.control.in_force import Emit, InForce
 from appliance.control.planes import Planes
 from appliance.rpc import Params, RpcError
 from appliance.rpc_asyncio import AsyncHandler
-from vmhost import durable
+from vmhost import apart, durable
 
 
 class Keys:
@@ -36,15 +37,14 @@ class Keys:
         """Make the next key, if there is none yet, and announce it; `waiting`: peers that have not taken it yet."""
         path = identity.next_path(self._key)
         async with self._in_force.changing:
-            try:
-                made = await asyncio.to_thread(identity.create, path)
+            number = await asyncio.to_thread(apart.ask, identity.__name__, str(path))
+            if number == 0:
                 self._emit("key.made", "info", "the box's next key was made", {"file": str(path)})
-            except FileExistsError:
-                made = identity.load_identity(path)
-            except OSError as error:
+            elif number != errno.EEXIST:
                 raise RpcError(
-                    "failed", f"{path} cannot be written: {error.strerror}; nothing was changed"
-                ) from None
+                    "failed", f"{path} cannot be written: {os.strerror(number)}; nothing was changed"
+                )
+            made = identity.load_identity(path)
             said = await self._data.call("keys", {})
         return {"fingerprint": identity.fingerprint(made.certificate), "waiting": said["waiting"]}
 

@@ -93,3 +93,14 @@ def _certified(seed: bytes) -> tuple[bytes, bytes]:
 
 def _sum(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()[:_SUM]
+
+
+def _certificate(text: str) -> str:
+    """Of the token with that text, in base64."""
+    return base64.b64encode(Token.parse(text).certificate()).decode()
+
+
+if __name__ == "__main__":
+    from vmhost import apart
+
+    apart.answer(_certificate)

@@ -14,6 +14,8 @@ GROUP = Path("/sys/fs/cgroup/cpu/machine")
 
 def test_the_host_is_small(box: VmBox, guest: str) -> None:
     """Whatever other tests have made the control plane do, and after more of it; `box` sees to those that it ends."""
+    box.call("enrol_invite", branch="branch-2", dial=["10.9.0.1:4001"])
+    box.call("enrol_withdraw", branch="branch-2")
     for _ in range(3):
         backup = box.call("vm_backup", name=guest)["path"]
         box.call("vm_kill", name=guest)
