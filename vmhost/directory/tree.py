@@ -57,7 +57,9 @@ def furnish(root: Path) -> None:
         (root / name).mkdir(parents=True, exist_ok=True)
     for name in _LINKED:
         (root / "etc" / name).symlink_to(f"/data/etc/{name}")
-    (root / "usr/sbin/hwclock").symlink_to("/bin/busybox")  # without it the agent sets no clock
+    clock = root / "usr/sbin/hwclock"  # without it the agent sets no clock
+    if not clock.exists():  # Debian 13 has it in a package that is not essential
+        clock.symlink_to("/bin/busybox")
     (root / "etc/machine-id").touch()
     (root / "etc/fstab").write_text("")
     shutil.copyfile(GUEST / "chrony.conf", root / "etc/chrony/chrony.conf")
