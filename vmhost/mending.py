@@ -34,15 +34,23 @@ class Mending:
 
     async def run(self) -> None:
         """Look whenever something has happened, and again while a machine stands still. Until cancelled."""
-        stirred = self._running.stalled
+        stirred, trouble = self._running.stalled, ""
         while True:
             waiting = self._starting or self._full or self._machines.abandoned
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_AGAIN_S if waiting else None):
                     await stirred.wait()
             stirred.clear()
-            with contextlib.suppress(VmError):  # who keeps the connection says so, and stirs when it is back
+            try:
                 await self._look()
+                trouble = ""
+            except VmError:  # who keeps the connection says so, and stirs when it is back
+                continue
+            except OSError as error:
+                text = f"machines that stand still cannot be looked after: {error}"
+                if text != trouble:
+                    self._machines.tell("vm.unmended", "error", text, {})
+                trouble = text
 
     async def _look(self) -> None:
         machines = self._machines

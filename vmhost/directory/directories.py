@@ -153,8 +153,11 @@ class Directories:
 
     async def _drop_left(self, name: str) -> None:
         """The seed of a machine that has joined, after a process that was killed before the file was gone."""
-        with contextlib.suppress(VmError):  # libvirtd is gone: when it is back, again
+        try:
             await self._drop_seed(name)
+        except VmError as error:  # when libvirtd is found again, again
+            text = f"{name} has joined, and its seed, with its password, is still there: {error}"
+            self._machines.tell("vm.seed_left", "warning", text, {"vm": name})
 
     def _seed_of(self, name: str) -> Path:
         return disk_file(self._machines.storage.of(name), SEED)
@@ -167,7 +170,10 @@ class Directories:
             if not await link.do(lambda connection: attached.is_attached(connection, name, file)):
                 break
             await asyncio.sleep(0.5)
-        file.unlink(missing_ok=True)
+        try:
+            await asyncio.to_thread(file.unlink, missing_ok=True)
+        except OSError as error:
+            raise VmError("failed", f"{file} cannot be deleted: {error.strerror}") from None
 
     async def _undo(self, name: str) -> None:
         with contextlib.suppress(VmError):
