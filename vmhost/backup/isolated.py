@@ -28,13 +28,19 @@ _Element = ElementTree.Element
 
 
 def isolated(
-    xml: str, name: str, disks: Mapping[str, Path], boot: Mapping[str, Path], domain_type: str
+    xml: str,
+    name: str,
+    disks: Mapping[str, Path],
+    boot: Mapping[str, Path],
+    domain_type: str,
+    variables: Path,
 ) -> str:
     """The definition `xml`, made into that of its twin `name`.
 
     `disks` are qcow2 files by their names in the guest ("vda"), `boot` the files of a system that is booted directly
-    ("kernel"), `domain_type` is libvirt's ("kvm", "qemu"). Network cards are there, with the addresses the
-    guest knows, and their links are down. VmError if `xml` is no definition of a machine with these disks.
+    ("kernel"), `domain_type` is libvirt's ("kvm", "qemu"), `variables` a file that is to be made, of a UEFI if there is
+    one. Network cards are there, with the addresses the guest knows, and their links are down. VmError if `xml` is no
+    definition of a machine with these disks.
     """
     try:
         root = ElementTree.fromstring(xml)
@@ -43,7 +49,7 @@ def isolated(
     root.set("type", domain_type)
     _keep(root, *_PARTS)
     _found(root, "name").text = name
-    _boot(_found(root, "os"), boot)
+    _boot(_found(root, "os"), boot, variables)
     devices = _found(root, "devices")
     for device in list(devices):
         if device.tag not in _DEVICES or (device.tag == "disk" and device.get("device") != "disk"):
@@ -62,13 +68,15 @@ def isolated(
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _boot(system: _Element, files: Mapping[str, Path]) -> None:
+def _boot(system: _Element, files: Mapping[str, Path], variables: Path) -> None:
     """Firmware and kernel are files of the host, read with its rights: libvirt's own choice, or those of the backup."""
     if system.find("kernel") is not None and "kernel" not in files:
         raise VmError("refused", "the kernel that it boots is not in the backup; take another backup")
     _keep(system, "type", "boot", "firmware", *(("cmdline",) if files else ()))
     for tag, file in files.items():
         _found(system, tag).text = str(file)
+    if system.get("firmware") == "efi":
+        _found(system, "nvram").text = str(variables)
 
 
 def _be_random(source: _Element) -> None:

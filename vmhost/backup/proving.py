@@ -87,9 +87,9 @@ class Proving:
             work = await asyncio.to_thread(_empty, self._machines.storage.of(twin))
             disks = await _overlays(work, path, manifest)
             boot = {tag: path / copied.file for tag, copied in manifest.boot.items()}
-            return await self._watched(
-                twin, isolated(manifest.xml, twin, disks, boot, TYPES[ability.accelerator]), sign
-            )
+            kind, variables = TYPES[ability.accelerator], work / "variables"
+            xml = isolated(manifest.xml, twin, disks, boot, kind, variables)
+            return await self._watched(twin, xml, sign)
         finally:
             self._proving.discard(twin)
             await asyncio.to_thread(self._tidy, twin, path, manifest)

@@ -112,6 +112,7 @@ def test_a_twin_meets_nobody() -> None:
         {"vda": Path("/proof/a"), "vdb": Path("/proof/b")},
         {"kernel": Path("/proof/kernel")},
         "qemu",
+        Path("/proof/variables"),
     )
     root = ElementTree.fromstring(twin)
     assert (root.findtext("name"), root.get("type")) == ("directory.proof", "qemu")
@@ -127,6 +128,7 @@ def test_a_twin_meets_nobody() -> None:
     ]
     assert not {"hostdev", "filesystem", "graphics"} & {device.tag for device in root.iterfind("devices/*")}
     assert root.findtext("os/kernel") == "/proof/kernel"
+    assert root.find("os/nvram") is None
     assert "/vm" not in twin
 
 
@@ -144,7 +146,7 @@ def test_a_twin_takes_over_nothing_that_could_harm() -> None:
         <serial type="file"><source path="/harm"/><log file="/harm"/><target port="0"/></serial>
         <rng model="virtio"><backend model="random">/harm</backend></rng>
         </devices></domain>"""
-    twin = isolated(xml, "a.proof", {"vda": Path("/proof/a")}, {}, "qemu")
+    twin = isolated(xml, "a.proof", {"vda": Path("/proof/a")}, {}, "qemu", Path("/proof/variables"))
     assert "harm" not in twin
     root = ElementTree.fromstring(twin)
     (disk,) = root.iterfind("devices/disk")
@@ -152,14 +154,15 @@ def test_a_twin_takes_over_nothing_that_could_harm() -> None:
         "file",
         [("source", {"file": "/proof/a"})],
     )
-    assert [part.tag for part in root.iterfind("os/*")] == ["type", "boot"]
+    assert [part.tag for part in root.iterfind("os/*")] == ["type", "boot", "nvram"]
+    assert root.findtext("os/nvram") == "/proof/variables"
     assert root.findtext("devices/rng/backend") == "/dev/urandom"
 
 
 def test_a_twin_does_not_boot_what_the_host_has() -> None:
     xml = "<domain><os><type>hvm</type><kernel>/etc/shadow</kernel></os><devices/></domain>"
     with pytest.raises(VmError, match="not in the backup"):
-        isolated(xml, "a.proof", {}, {}, "qemu")
+        isolated(xml, "a.proof", {}, {}, "qemu", Path("/proof/variables"))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +171,7 @@ def test_a_twin_does_not_boot_what_the_host_has() -> None:
 )
 def test_a_twin_of_no_machine(xml: str) -> None:
     with pytest.raises(VmError):
-        isolated(xml, "a.proof", {"vda": Path("/proof/a")}, {}, "qemu")
+        isolated(xml, "a.proof", {"vda": Path("/proof/a")}, {}, "qemu", Path("/proof/variables"))
 
 
 @pytest.mark.parametrize(
