@@ -15,7 +15,10 @@ from vmhost.errors import VmError
 def ask(module: str, *arguments: object) -> Any:
     """What the `answer` of a module says to plain arguments; bytes are to be base64. It blocks for 0.2 s; VmError."""
     command = [sys.executable, "-P", "-m", module]
-    done = subprocess.run(command, input=msgspec.json.encode(arguments), capture_output=True, check=False)
+    try:
+        done = subprocess.run(command, input=msgspec.json.encode(arguments), capture_output=True, check=False)
+    except OSError as error:
+        raise VmError("failed", f"this box cannot run another process ({error.strerror})") from None
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"]
         raise VmError("failed", f"{module} has failed: {said[-1]}")
