@@ -1,6 +1,7 @@
 """The branch's directory by one command: the real one, and what is left when it fails."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,35 @@ def test_a_bundle_of_somebody_else_is_not_booted(box: VmBox, vmlinuz: Path, tmp_
     (bundle / "manifest.json").write_text((bundle / "manifest.json").read_text().replace("none", "much"))
     assert "is not signed by a key that this box trusts" in _create(box, bundle)
     assert list((box.directory / "state" / "vm").iterdir()) == []
+
+
+def test_a_branch_that_joins_again_in_vain_is_as_it_was(
+    box: VmBox, centre: Centre, vmlinuz: Path, tmp_path: Path, began: float
+) -> None:
+    wrong = "the centre does not know us"
+    tiny_bundle(tmp_path / "bundle", box.build_key, vmlinuz, version=VERSION, error=wrong)
+    (tmp_path / "data.img").write_bytes(b"an old state".ljust(2**20, b"\n"))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        f'name = "directory"\nmemory = "96MiB"\nbundle = "bundle"\nkind = "directory"\nrole = "rodc"\n'
+        f'[[disks]]\nname = "data"\nimage = "data.img"\nsize = "16MiB"\n[[networks]]\nbridge = "{BRIDGE}"\n'
+    )
+    box.vm("create", recipe)
+    try:
+        box.vm("backup", "directory")
+        box.vm("kill", "directory")
+        file = tmp_path / "br31.stage"
+        stage(centre, file, "br31", "--site", SITE, "--address", "10.1.0.31/16")
+        said = box.vm("restore", "directory", "latest", "--stage", file, fails=True)
+        assert f"directory: {wrong}" in said
+        assert box.states() == {"directory": "off"}
+        kept = box.directory / "state" / "vm" / "directory" / "data.qcow2"
+        assert b"an old state" in kept.read_bytes()
+        assert [one.name for one in kept.parents[1].iterdir()] == ["directory"]
+        assert "vm.restored" not in box.kinds(began)
+    finally:
+        box.vm("delete", "directory", "--disks", "--yes")
+        shutil.rmtree(box.directory / "state" / "vm-backups")
 
 
 def test_one_command_makes_an_rodc_that_serves_without_the_centre(

@@ -15,7 +15,9 @@ import pytest
 
 from tests.vm.box import until
 from tests.vm.centre import ADMINISTRATOR, DOMAIN, PASSWORD, REALM, Centre, Place
+from tests.vm.centre import SITE as CENTRE_SITE
 from tests.vm.joining import ROOT, SITE, logs_on, stage
+from vmhost.directory import tls
 from vmhost.health.result import Result, state_of
 from vmhost.health.round import check
 from vmhost.health.target import Directory
@@ -67,9 +69,9 @@ class Branch(Centre):
         """Whether this controller, and no other, gives a ticket."""
         return logs_on("127.0.0.1", user, password, self.directory, *self.inside())
 
-    def lists(self) -> bool:
+    def lists(self, site: str = SITE) -> bool:
         """Whether its own DNS names it as the site's directory server."""
-        asked = ["dig", "@127.0.0.1", "+short", "SRV", f"_ldap._tcp.{SITE}._sites.{DOMAIN}"]
+        asked = ["dig", "@127.0.0.1", "+short", "SRV", f"_ldap._tcp.{site}._sites.{DOMAIN}"]
         return self.host in self.run(*asked)
 
 
@@ -237,3 +239,45 @@ def test_a_new_domain(furnished: None, tmp_path: Path, family: str) -> None:
         other = {"v4": "AAAA", "v6": "A"}[family]
         assert known.pop(other) == ""
         assert list(known.values()) == [f"{getattr(branch.place, family).ip}\n"]
+
+
+def test_a_domain_goes_on_from_its_archive(provisioned: Path, tmp_path: Path) -> None:
+    """On a controller of another name and address, and no other is left in it."""
+    archive = tmp_path / "domain.tar.bz2"
+    with _branch("br6", 26) as lost:
+        lost.adopt(provisioned)
+        lost.add_user("erin-6", "Wonderland-1")
+        lost.tool("domain", "backup", "offline", f"--targetdir={lost.directory}/data")
+        (made,) = (lost.directory / "data").glob("*.tar.bz2")
+        archive.write_bytes(made.read_bytes())
+    with _branch("br7", 27) as branch:
+        seed = {
+            "format": 1,
+            "role": "new",
+            "realm": REALM,
+            "host": "br7",
+            "site": CENTRE_SITE,
+            "address": str(branch.place.v4),
+            "archive": archive.name,
+            "tls": tls.make(branch.host, str(branch.place.v4)),
+        }
+        (branch.directory / "seed").mkdir()
+        (branch.directory / "seed" / archive.name).write_bytes(archive.read_bytes())
+        file = tmp_path / "seed.json"
+        file.write_text(json.dumps({**seed, "host": "centre"}))
+        branch.plant(file)
+        assert "Samba cannot make the domain from its archive" in str(branch.guest("begin", fails=2)["error"])
+        file.write_text(json.dumps(seed))
+        branch.plant(file)
+        branch.guest("begin")
+        assert not json.loads((branch.directory / "data" / "joined").read_text())["archive"]
+        branch.start()
+        assert branch.guest("tend")["done"]
+        assert branch.logs_on("erin-6", "Wonderland-1")
+        assert branch.logs_on(ADMINISTRATOR, PASSWORD)
+        until(lambda: branch.lists(CENTRE_SITE), "its DNS lists it")
+        asked = ["dig", "@127.0.0.1", "+short", "SRV", f"_ldap._tcp.{DOMAIN}"]
+        assert branch.run(*asked).split() == ["0", "100", "389", f"{branch.host}."]
+        assert "CENTRE$" not in branch.tool("computer", "list")
+        found = _health(branch, "erin-6", "Wonderland-1", tmp_path, site=CENTRE_SITE)
+        assert state_of(found) == "healthy", found

@@ -121,6 +121,6 @@ def test_a_backup_is_proved_with_the_system_that_it_was_taken_with(
     sign = f"guest ready: system {OLD[:13]}"
     try:
         assert sign in box.vm("verify", dc, "latest", "--boot", "--sign", sign)
-        assert "stage it again" in box.vm("restore", dc, "latest", fails=True)
+        assert "`--stage FILE` makes it anew" in box.vm("restore", dc, "latest", fails=True)
     finally:
         shutil.rmtree(box.directory / "state" / "vm-backups")

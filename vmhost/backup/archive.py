@@ -17,6 +17,8 @@ from vmhost.link import Link
 from vmhost.printable import printable
 
 FILE = "domain.tar.bz2"
+MACHINE = "machine.json"
+"""What the machine that is made again from it is told of itself: its realm, site and network."""
 WITHIN_S = 1800.0  # emulated guests are slow
 CLEAN_S = 60.0
 LARGEST = 2**30
@@ -27,6 +29,21 @@ MAKE = (
     f"samba-tool domain backup offline --targetdir={_PLACE} >&2; ls {_PLACE}/*.tar.bz2"
 )
 _CLEAN = f"rm -rf {_PLACE}"
+_SAY_MACHINE = "echo /data/branchline/joined"
+
+
+async def fetch_all(link: Link, name: str, directory: Path) -> None:
+    """The domain of the directory server `name`, and what it is told of itself, into `directory`; or neither.
+
+    VmError or OSError if that fails.
+    """
+    try:
+        await fetch(link, name, directory / MACHINE, _SAY_MACHINE, "true")
+        await fetch(link, name, directory / FILE)
+    except (VmError, OSError):
+        for file in (MACHINE, FILE):
+            (directory / file).unlink(missing_ok=True)
+        raise
 
 
 async def fetch(link: Link, name: str, file: Path, make: str = MAKE, clean: str = _CLEAN) -> None:

@@ -11,12 +11,14 @@ from vmhost import calls
 from vmhost.abilities import Abilities
 from vmhost.backup.manifest import Manifest, is_stamp
 from vmhost.backup.proving import SIGN, Proving
+from vmhost.backup.remaking import Given
 from vmhost.backup.restoring import Restoring
 from vmhost.backup.retention import Kept, due, surplus
 from vmhost.backup.sending import Post, Sending
 from vmhost.backup.shelf import Shelf, read
 from vmhost.backup.taking import Taking
 from vmhost.creation import Creation
+from vmhost.directory.directories import Directories
 from vmhost.errors import VmError
 from vmhost.machines import Machines, Tree
 from vmhost.recipe import from_dict, place_problem
@@ -31,12 +33,17 @@ class Backups:
     """Of `machines`; `running` says when libvirtd has come back."""
 
     def __init__(
-        self, machines: Machines, running: Running, creation: Creation, abilities: Abilities
+        self,
+        machines: Machines,
+        running: Running,
+        creation: Creation,
+        abilities: Abilities,
+        directories: Directories,
     ) -> None:
         self._machines = machines
         self._taking = Taking(machines)
         self._proving = Proving(machines, abilities)
-        self._restoring = Restoring(machines, creation, self._proving)
+        self._restoring = Restoring(machines, creation, self._proving, directories)
         self._sending = Sending()
         self._stirred = asyncio.Event()
         self._failed: dict[str, float] = {}  # when a backup was tried in vain
@@ -87,10 +94,13 @@ class Backups:
             Shelf(path.parents[1]), path.parent.name, path.name, (sign or SIGN) if boot else None
         )
 
-    async def restore(self, name: str, backup: str, to: str, new_name: str | None) -> Tree:
-        """Make the machine as it was in a backup; it is called `new_name` if there is one."""
+    async def restore(self, name: str, backup: str, to: str, new_name: str | None, given: Given) -> Tree:
+        """Make the machine as it was in a backup; it is called `new_name` if there is one.
+
+        A directory is made again, with what is `given`.
+        """
         path = await self._find(name, backup, to)
-        return await self._restoring.restore(path, await asyncio.to_thread(read, path), new_name)
+        return await self._restoring.restore(path, await asyncio.to_thread(read, path), new_name, given)
 
     async def _find(self, name: str, backup: str, to: str) -> Path:
         """The directory of a backup, by its stamp, by its path, or "latest"."""

@@ -1,9 +1,8 @@
-"""A machine is made from a backup, by what it is: the disk of a directory never comes back."""
+"""A machine is made from a backup, by what it is: the disk of a directory never comes back, it is made again."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,38 +11,15 @@ import msgspec
 from vmhost import calls
 from vmhost.backup.manifest import Manifest
 from vmhost.backup.proving import Proving
+from vmhost.backup.remaking import Given, again, is_directory
 from vmhost.creation import Creation
+from vmhost.directory.directories import Directories
+from vmhost.directory.planning import Again, Asked
 from vmhost.errors import VmError
 from vmhost.link import CHANGE_S
 from vmhost.machines import Known, Machines, Tree
 from vmhost.recipe import Recipe, from_dict
 from vmhost.values import Mac, Name, is_name
-
-_WHY = "its old state would undo what the other domain controllers have seen of it since"
-
-
-def objection(recipe: Recipe, archives: Sequence[Path]) -> str:
-    """Why the disk of such a machine does not come back, and what to do; empty if it may. Pure."""
-    if recipe.kind != "directory" and not recipe.bundle:  # bundles are of directories
-        return ""
-    again = (
-        f"delete what is left of it (`branchline vm delete {recipe.name} --disks`, at the centre its account), "
-        "stage it again (`branchline vm stage directory --again` at the centre) and make it anew "
-        f"(`branchline vm create directory`)"
-    )
-    if recipe.role == "rodc":
-        return f"{recipe.name} is a read-only directory server: {_WHY}, and all it holds is at the centre; {again}"
-    if recipe.role != "new":
-        return (
-            f"{recipe.name} is one of several directory servers: {_WHY}, and they hold what it held; {again}"
-        )
-    if not archives:
-        return f"{recipe.name} was the first of its domain: {_WHY}; its archive is not in this backup: take another"
-    return (
-        f"{recipe.name} was the first of its domain: {_WHY}; if others are left, let a new one join them; if none is, "
-        f"give the domain to a server of another name: `samba-tool domain backup restore --backup-file={archives[0]} "
-        "--newservername=NAME --targetdir=DIRECTORY` where it is to run"
-    )
 
 
 @dataclass(frozen=True)
@@ -56,21 +32,29 @@ class _Aside:
 
 
 class Restoring:
-    """On the libvirtd of `machines`, by `creation`."""
+    """On the libvirtd of `machines`, by `creation`; by `directories` if it is one."""
 
-    def __init__(self, machines: Machines, creation: Creation, proving: Proving) -> None:
+    def __init__(
+        self, machines: Machines, creation: Creation, proving: Proving, directories: Directories
+    ) -> None:
         self._machines = machines
         self._creation = creation
         self._proving = proving
+        self._directories = directories
+        self._remaking: dict[str, asyncio.Task[Tree]] = {}
 
-    async def restore(self, path: Path, manifest: Manifest, new_name: str | None) -> Tree:
+    async def restore(self, path: Path, manifest: Manifest, new_name: str | None, given: Given) -> Tree:
         """A machine like that of a backup in the directory `path`, called so or as it was.
 
         One that is there and off gives way: its disks are kept aside. Whatever goes wrong, it is there as before.
         """
         recipe = from_dict(manifest.recipe, str(path))
-        if text := objection(recipe, [path / one.file for one in manifest.archives]):
-            raise VmError("refused", text)
+        if is_directory(recipe):
+            return await self._remake(recipe, path, manifest, new_name, given)
+        if given != Given():
+            raise VmError(
+                "refused", f"{recipe.name} is no directory: no stage file, host or bundle is needed"
+            )
         if new_name is not None and not is_name(new_name):
             raise VmError("refused", f"{new_name!r} cannot be the name of a machine")
         if problem := await self._proving.check(path, manifest):
@@ -89,6 +73,38 @@ class Restoring:
         if kept:
             text += f"; the disks that it had are in {kept}"
         self._machines.tell("vm.restored", "info", text, {"vm": recipe.name, "path": str(path), "kept": kept})
+        return {**made, "kept": kept}
+
+    async def _remake(
+        self, recipe: Recipe, path: Path, manifest: Manifest, new_name: str | None, given: Given
+    ) -> Tree:
+        """It goes on when nobody waits for it any more."""
+        name = str(recipe.name)
+        if new_name is not None:
+            raise VmError("refused", f"{name} is a directory, which is restored in its own place only")
+        if name in self._remaking:
+            raise VmError("refused", f"{name} is being restored already")
+        asked, like = again(recipe, path, manifest, given)
+        if like.archive is not None and (problem := await self._proving.check(path, manifest)):
+            raise VmError("refused", f"{path} is no good: {problem}; restore another backup")
+        task = self._remaking[name] = asyncio.create_task(self._made_again(asked, like, path))
+        task.add_done_callback(lambda _: self._remaking.pop(name))
+        return await asyncio.shield(task)
+
+    async def _made_again(self, asked: Asked, like: Again, path: Path) -> Tree:
+        aside = await self._set_aside(asked.name)
+        try:
+            made = await self._directories.create(asked, like)
+        except BaseException:
+            if aside is not None:
+                await self._put_back(asked.name, aside)
+            raise
+        kept = str(aside.path) if aside is not None else ""
+        whence = f"with the domain of the backup {path}" if like.archive else "from what the centre has"
+        text = f"{asked.name} is made again {whence}"
+        if kept:
+            text += f"; the disks that it had are in {kept}, and must never be booted"
+        self._machines.tell("vm.restored", "info", text, {"vm": asked.name, "path": str(path), "kept": kept})
         return {**made, "kept": kept}
 
     async def _set_aside(self, name: str) -> _Aside | None:

@@ -152,9 +152,8 @@ class Taking:
     async def _archive(self, name: str, part: Path) -> None:
         """The domain, beside the disks. Without it the backup proves something, but restores nothing: that is told."""
         try:
-            await archive.fetch(self._machines.link, name, part / archive.FILE)
+            await archive.fetch_all(self._machines.link, name, part)
         except (VmError, OSError) as error:
-            (part / archive.FILE).unlink(missing_ok=True)
             text = f"the backup of {name} has no archive of its domain, so it cannot be restored: {error}"
             self._machines.tell("vm.backup_without_domain", "error", text, {"vm": name})
 
@@ -206,8 +205,11 @@ class Taking:
     async def _shelved(self, name: str, shelf: Shelf, journal: _Journal, how: Consistency) -> Tree:
         part = shelf.part(name, journal.stamp)
         files = _files(part, journal.seen)
-        domain = part / archive.FILE
-        archives = [await asyncio.to_thread(measure, domain, lambda _: None)] if domain.exists() else []
+        archives = [
+            await asyncio.to_thread(measure, part / file, lambda _: None)
+            for file in (archive.FILE, archive.MACHINE)
+            if (part / file).exists()
+        ]
         disks = await asyncio.to_thread(_measured, files, lambda done: self._say(name, _COPYING + 0.2 * done))
         manifest = Manifest(
             name=name,

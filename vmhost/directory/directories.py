@@ -18,7 +18,7 @@ from vmhost.creation import Creation
 from vmhost.directory import attached, planning, tls
 from vmhost.directory.following import follow
 from vmhost.directory.hearing import Status
-from vmhost.directory.planning import SEED, Asked
+from vmhost.directory.planning import SEED, Again, Asked
 from vmhost.directory.reaching import check_centre, check_service
 from vmhost.domain import disk_file
 from vmhost.durable import replace
@@ -31,7 +31,7 @@ from vmhost.running import Running
 PATIENCE_S = 1800.0
 """A machine that says nothing new for so long will not. Emulated ones are slow."""
 _DETACHED_LOOKS = 120  # half a second apart
-_SEED_BYTES = "4M"
+_SEED_BYTES = 4 * 2**20
 _SEED_SCRATCH = ".seed-"  # beside the machines: where a seed is made, with its secrets
 PASSWORD_FILE = "administrator-password"
 
@@ -48,24 +48,25 @@ class Directories:
         self._creation = creation
         self._lifecycle = lifecycle
         self._told: dict[str, Status] = {}
-        self._making: dict[str, tuple[Asked, asyncio.Task[Tree]]] = {}
+        self._making: dict[str, tuple[object, asyncio.Task[Tree]]] = {}
 
-    async def create(self, asked: Asked) -> Tree:
-        """Make a directory that answers. VmError if that cannot be, and then nothing is left of it.
+    async def create(self, asked: Asked, again: Again | None = None) -> Tree:
+        """Make a directory that answers, or one `again`. VmError if that cannot be, and then nothing is left of it.
 
         It goes on when nobody waits for it any more; who asks for the same again waits for the same.
         """
         if asked.name not in self._making:
-            task = asyncio.create_task(self._create(asked))
-            self._making[asked.name] = (asked, task)
+            task = asyncio.create_task(self._create(asked, again))
+            self._making[asked.name] = ((asked, again), task)
             task.add_done_callback(lambda _: self._making.pop(asked.name))
         under_way, task = self._making[asked.name]
-        if under_way != asked:
+        if under_way != (asked, again):
             raise VmError("refused", f"{asked.name} is being made already")
         return await asyncio.shield(task)
 
-    async def _create(self, asked: Asked) -> Tree:
-        password = f"{secrets.token_urlsafe(15)}.aA1" if asked.join == "new" else ""
+    async def _create(self, asked: Asked, again: Again | None) -> Tree:
+        archive = again.archive if again is not None else None
+        password = f"{secrets.token_urlsafe(15)}.aA1" if asked.join == "new" and archive is None else ""
         seed = planning.seed(asked, password)
         host = f"{seed['host']}.{seed['realm'].lower()}"
         try:
@@ -78,8 +79,11 @@ class Directories:
             with tempfile.TemporaryDirectory(
                 prefix=_SEED_SCRATCH, dir=self._machines.storage.directory
             ) as scratch:
-                image = await asyncio.to_thread(_seed_image, seed, Path(scratch))
-                made = await self._creation.create(planning.recipe(asked, seed, str(image)))
+                image = await asyncio.to_thread(_seed_image, seed, Path(scratch), archive)
+                recipe = planning.recipe(asked, seed, str(image))
+                made = await self._creation.create(
+                    recipe if again is None else planning.like(recipe, again.recipe)
+                )
             try:
                 if password:
                     file = self._machines.storage.of(asked.name) / PASSWORD_FILE
@@ -187,16 +191,20 @@ def _sweep(directory: Path) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _seed_image(seed: dict[str, Any], scratch: Path) -> Path:
-    """A disk with the seed on it, in a directory that only we may read."""
+def _seed_image(seed: dict[str, Any], scratch: Path, archive: Path | None) -> Path:
+    """A disk with the seed on it, and the `archive` of a domain, in a directory that only we may read."""
     tree, image = scratch / "tree", scratch / "seed.raw"
     tree.mkdir()
     with os.fdopen(os.open(tree / "seed.json", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-        json.dump(seed, file)
+        json.dump(seed if archive is None else {**seed, "archive": archive.name}, file)
+    size = _SEED_BYTES
+    if archive is not None:
+        shutil.copyfile(archive, tree / archive.name)
+        size += archive.stat().st_size * 11 // 10
     tool = shutil.which("mke2fs", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if tool is None:
         raise VmError("refused", "mke2fs is not installed; `apt install e2fsprogs`")
-    command = [tool, "-q", "-t", "ext4", "-L", "BLSEED", "-d", str(tree), str(image), _SEED_BYTES]
+    command = [tool, "-q", "-t", "ext4", "-L", "BLSEED", "-d", str(tree), str(image), f"{size // 1024}K"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise VmError("failed", f"the seed cannot be made: {done.stderr.strip()}")

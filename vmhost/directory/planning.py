@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
 
@@ -37,6 +38,25 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     gateway: str = ""
     resolvers: tuple[str, ...] = ()
     time: tuple[str, ...] = ()
+
+
+class Again(msgspec.Struct, frozen=True, kw_only=True):
+    """What a directory that is made again has of the one that it was: its recipe, and of `new` the domain's archive."""
+
+    recipe: Recipe
+    archive: Path | None = None
+
+
+def like(made: Recipe, was: Recipe) -> Recipe:
+    """The recipe of one that is made again: as it `was`, but for what belongs to the system and the domain."""
+    sizes = {disk.name: disk.size for disk in was.disks}
+    disks = tuple(
+        disk if disk.image else msgspec.structs.replace(disk, size=sizes.get(disk.name) or disk.size)
+        for disk in made.disks
+    )
+    return msgspec.structs.replace(
+        was, kind=made.kind, role=made.role, bundle=made.bundle, disks=disks, health=made.health
+    )
 
 
 def seed(asked: Asked, password: str) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from appliance.cli.asking import json_option, print_json, socket_option
 from appliance.cli.vm.asking import ask, named
+from appliance.cli.vm.directory import make, read_stage
 from appliance.cli.vm.progress import ask_with_bar
 
 _HOW = {
@@ -94,12 +96,48 @@ def verify(name: str, backup: str, socket_path: Path, as_json: bool, to: str, bo
 @click.argument("backup")
 @_to
 @click.option("--as", "new_name", default="", metavar="NEW", help="Make a new machine of this name.")
-def restore(name: str, backup: str, socket_path: Path, as_json: bool, to: str, new_name: str) -> None:
+@click.option(
+    "--stage",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Of a directory that joins again: the file that the centre has made anew.",
+)
+@click.option("--host", default="", help="Of a directory's whole domain: another name for its controller.")
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The signed image; the recipe knows one.",
+)
+def restore(
+    name: str,
+    backup: str,
+    socket_path: Path,
+    as_json: bool,
+    to: str,
+    new_name: str,
+    stage: Path | None,
+    host: str,
+    bundle: Path | None,
+) -> None:
     """Make machine NAME as it was in a BACKUP (its stamp, its path, or "latest") and start it.
 
-    The disks that it has are kept aside. A directory server is not restored: you are told what to do.
+    The disks that it has are kept aside. A directory server's disk never comes back: it is made again, from what the
+    centre has (--stage), or as the only one of its domain (--host). Without them you are told what is needed.
     """
-    request = {"name": name, "backup": _named(backup), "to": _absolute(to), "new_name": new_name}
+    request: dict[str, Any] = {
+        "name": name,
+        "backup": _named(backup),
+        "to": _absolute(to),
+        "new_name": new_name,
+        "host": host,
+        "bundle": "" if bundle is None else str(bundle.absolute()),
+    }
+    if stage is not None:
+        request["stage"] = read_stage(stage)
+    if stage is not None or host:
+        answer = make(socket_path, as_json, name, "vm_restore", request)
+        if not as_json and answer["kept"]:
+            click.echo(f"the disks that it had are in {answer['kept']}; never boot them, delete them")
+        return
     if as_json:
         print_json([ask(socket_path, "vm_restore", **request)])
         return

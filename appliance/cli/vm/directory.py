@@ -45,35 +45,41 @@ def directory(bundle: Path, stage: Path | None, socket_path: Path, as_json: bool
 
     docs/DIRECTORY.md says how the centre prepares it.
     """
-    staged = None
-    if stage is not None:
-        try:
-            staged = json.loads(stage.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise Failure(f"{stage}: cannot be read ({error.strerror})", 2) from None
-        except ValueError:
-            raise Failure(
-                f"{stage}: is not a stage file; `branchline vm stage directory` makes one", 2
-            ) from None
-    elif given["join"] != "new":
+    staged = None if stage is None else read_stage(stage)
+    if staged is None and given["join"] != "new":
         raise Failure("--stage is needed: `branchline vm stage directory` at the centre makes it", 2)
-    with ThreadPoolExecutor(1) as worker:
-        making = worker.submit(
-            ask, socket_path, "vm_create_directory", bundle=str(bundle.absolute()), stage=staged, **given
-        )
-        if not as_json:
-            _show_progress(making, socket_path, given["name"])
-        answer = making.result()
-    if as_json:
-        print_json([answer])
-        return
-    click.echo(f"{answer['host']} serves at {answer['address']}")
-    for one in answer["health"]:
-        click.echo(f"{one['name']:<12}{'ok' if one['ok'] else 'NOT OK'}: {one['evidence']}")
-    if "password" in answer:
+    request = {"bundle": str(bundle.absolute()), "stage": staged, **given}
+    answer = make(socket_path, as_json, given["name"], "vm_create_directory", request)
+    if not as_json and "password" in answer:
         click.echo(
             f"the password of Administrator is in {answer['password']}; keep it elsewhere, then delete it"
         )
+
+
+def read_stage(stage: Path) -> Any:
+    """What a stage file says; Failure if it is none."""
+    try:
+        return json.loads(stage.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Failure(f"{stage}: cannot be read ({error.strerror})", 2) from None
+    except ValueError:
+        raise Failure(f"{stage}: is not a stage file; `branchline vm stage directory` makes one", 2) from None
+
+
+def make(socket_path: Path, as_json: bool, name: str, method: str, request: dict[str, Any]) -> Any:
+    """Have the directory `name` made, show how far it is, and then what it is; the answer."""
+    with ThreadPoolExecutor(1) as worker:
+        making = worker.submit(ask, socket_path, method, **request)
+        if not as_json:
+            _show_progress(making, socket_path, name)
+        answer = making.result()
+    if as_json:
+        print_json([answer])
+        return answer
+    click.echo(f"{answer['host']} serves at {answer['address']}")
+    for one in answer["health"]:
+        click.echo(f"{one['name']:<12}{'ok' if one['ok'] else 'NOT OK'}: {one['evidence']}")
+    return answer
 
 
 def _show_progress(making: Future[Any], socket_path: Path, name: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from appliance.control.vms.answer import Answer, name_of
 from appliance.rpc import Params, RpcError
+from vmhost.backup.remaking import Given
 from vmhost.host import Host
 
 
@@ -28,8 +29,16 @@ async def _verify(host: Host, params: Params) -> Any:
 
 
 async def _restore(host: Host, params: Params) -> Any:
+    stage = params.get("stage")
+    if stage is not None and not isinstance(stage, dict):
+        raise RpcError("bad_request", "stage is what a stage file says")
+    given = Given(stage=stage, host=_text(params, "host"), bundle=_text(params, "bundle"))
     return await host.backups.restore(
-        name_of(params), _text(params, "backup"), _text(params, "to"), _text(params, "new_name") or None
+        name_of(params),
+        _text(params, "backup"),
+        _text(params, "to"),
+        _text(params, "new_name") or None,
+        given,
     )
 
 

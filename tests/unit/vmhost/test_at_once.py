@@ -13,8 +13,10 @@ from vmhost.abilities import Abilities
 from vmhost.agent.watch import Agents
 from vmhost.backup.manifest import Copied, Manifest
 from vmhost.backup.proving import Proving
+from vmhost.backup.remaking import Given
 from vmhost.backup.restoring import Restoring
 from vmhost.creation import Creation
+from vmhost.directory.directories import Directories
 from vmhost.errors import VmError
 from vmhost.guarantees import Guarantees
 from vmhost.lifecycle import Lifecycle
@@ -80,7 +82,10 @@ class _Good(Proving):
 
 def test_a_machine_whose_disks_cannot_be_set_aside_is_still_one(tmp_path: Path) -> None:
     machines, abilities = _machines(tmp_path), Abilities()
-    creation = Creation(machines, Running(machines, Wishes(tmp_path), Guarantees()), abilities)
+    running = Running(machines, Wishes(tmp_path), Guarantees())
+    creation = Creation(machines, running, abilities)
+    lifecycle = Lifecycle(machines, running, Agents(machines, running))
+    directories = Directories(machines, running, creation, lifecycle)
     manifest = Manifest(
         name="directory",
         taken=1.0,
@@ -92,7 +97,7 @@ def test_a_machine_whose_disks_cannot_be_set_aside_is_still_one(tmp_path: Path) 
         disks={dev: Copied(f"{name}.qcow2", 1, "") for dev, name in (("vda", "system"), ("vdb", "data"))},
         xml="<domain/>",
     )
-    restoring = Restoring(machines, creation, _Good(machines, abilities))
+    restoring = Restoring(machines, creation, _Good(machines, abilities), directories)
     with pytest.raises(VmError, match="No such file"):
-        asyncio.run(restoring.restore(tmp_path, manifest, None))
+        asyncio.run(restoring.restore(tmp_path, manifest, None, Given()))
     assert "directory" in machines.known

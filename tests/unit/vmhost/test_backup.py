@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from tests.unit.vmhost.test_recipe import GOOD
 from vmhost.backup.isolated import isolated
 from vmhost.backup.manifest import Copied, Manifest, Proof, decode, encode
-from vmhost.backup.restoring import objection
 from vmhost.backup.retention import RETRY_S, Kept, due, surplus
 from vmhost.backup.shelf import Shelf, measure, read, wrong
 from vmhost.domain import domain_xml
@@ -172,19 +171,3 @@ def test_a_twin_does_not_boot_what_the_host_has() -> None:
 def test_a_twin_of_no_machine(xml: str) -> None:
     with pytest.raises(VmError):
         isolated(xml, "a.proof", {"vda": Path("/proof/a")}, {}, "qemu", Path("/proof/variables"))
-
-
-@pytest.mark.parametrize(
-    ("role", "said"),
-    [("rodc", "stage it again"), ("dc", "stage it again"), ("new", "samba-tool domain backup restore")],
-)
-def test_a_directory_is_not_restored(role: str, said: str) -> None:
-    text = GOOD.replace("vcpus", f'kind = "directory"\nrole = "{role}"\nvcpus')
-    archive = Path("/backups/domain.tar.bz2")
-    assert said in objection(parse(text, "/directory.toml"), [archive])
-    assert (str(archive) in objection(parse(text, "/directory.toml"), [archive])) == (role == "new")
-    for kind in ("plain", "windows"):
-        assert objection(parse(GOOD.replace("vcpus", f'kind = "{kind}"\nvcpus'), "/a.toml"), []) == ""
-    assert "take another" in objection(
-        parse(GOOD.replace("vcpus", 'kind = "directory"\nrole = "new"\nvcpus'), "/a"), []
-    )

@@ -56,18 +56,19 @@ class Guest:
         seed = self.seed()
         if self._joined.exists():
             return
-        from vmhost.directory.guest import (
-            joining,
-        )  # what is imported takes long where the machine is emulated
+        # What is imported takes long where the machine is emulated.
+        from vmhost.directory.guest import joining, restoring
 
         self._data.mkdir(parents=True, exist_ok=True)
         password = self._data / "password"
-        if seed.role == "new":
+        if seed.archive:
+            restoring.restore(seed, self._seed_file.with_name(seed.archive), self._say_join)
+        elif seed.role == "new":
             joining.new(seed, self._say_join)
         else:
             joining.join(seed, password, self._say_join)
         machine.furnish(seed, joined=True)
-        known = {**dataclasses.asdict(seed), "format": seeds.FORMAT, "password": "", "tls": {}}
+        known = {**dataclasses.asdict(seed), "format": seeds.FORMAT, "password": "", "tls": {}, "archive": ""}
         os.sync()  # Samba's databases, before it is said that they are good
         machine.write(str(self._joined), json.dumps(known))
         password.unlink(missing_ok=True)  # Samba has it

@@ -43,7 +43,7 @@ def join(seed: Seed, kept: Path, say: Say) -> None:
     for what may be better the next time.
     """
     server = seed.centre[0]
-    lp = _settings(seed)
+    lp = settings(seed)
     say(f"asking {server}", 0.02)
     creds = account.own(server, lp, seed.host, seed.password, kept)
     _check_clock(server, lp, creds)
@@ -52,7 +52,7 @@ def join(seed: Seed, kept: Path, say: Say) -> None:
     half.at_the_branch(seed.halves)
 
 
-def _settings(seed: Seed) -> Any:
+def settings(seed: Seed) -> Any:
     """Samba's, without a file; the file is made of them."""
     lp = LoadParm()
     lp.set("netbios name", seed.host.upper())

@@ -32,6 +32,8 @@ class Seed:
     """Names of the domain's writable controllers, the one that knows our account first."""
     prefetch: tuple[str, ...] = ()
     """GUIDs of users and groups whose passwords are kept here."""
+    archive: str = ""
+    """File beside the seed with the domain that is to be gone on with (`samba-tool domain backup`); for `new`."""
     halves: dict[str, str] = field(default_factory=dict)
     """What the centre's half of the join has found out."""
     password: str = field(default="", repr=False)
