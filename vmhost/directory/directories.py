@@ -15,7 +15,7 @@ from typing import Any
 
 from vmhost import calls
 from vmhost.creation import Creation
-from vmhost.directory import attached, planning, tls
+from vmhost.directory import attached, bundle, planning, tls
 from vmhost.directory.following import follow
 from vmhost.directory.hearing import Status
 from vmhost.directory.planning import SEED, Again, Asked
@@ -69,24 +69,24 @@ class Directories:
         password = f"{secrets.token_urlsafe(15)}.aA1" if asked.join == "new" and archive is None else ""
         seed = planning.seed(asked, password)
         host = f"{seed['host']}.{seed['realm'].lower()}"
+        storage = self._machines.storage
         try:
             if asked.join != "new":
                 self._told[asked.name] = Status("check", "asking the centre", 0.0)
                 await check_centre(seed["realm"], seed["resolvers"])
             seed["tls"] = await asyncio.to_thread(tls.make, host, seed["address"])
-            self._machines.storage.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+            storage.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+            system = await asyncio.to_thread(bundle.read, Path(asked.bundle), storage.trusted)
             self._told[asked.name] = Status("machine", "making the machine", 0.0)
-            with tempfile.TemporaryDirectory(
-                prefix=_SEED_SCRATCH, dir=self._machines.storage.directory
-            ) as scratch:
+            with tempfile.TemporaryDirectory(prefix=_SEED_SCRATCH, dir=storage.directory) as scratch:
                 image = await asyncio.to_thread(_seed_image, seed, Path(scratch), archive)
-                recipe = planning.recipe(asked, seed, str(image))
+                recipe = planning.recipe(asked, seed, str(image), system.arch)
                 made = await self._creation.create(
                     recipe if again is None else planning.like(recipe, again.recipe)
                 )
             try:
                 if password:
-                    file = self._machines.storage.of(asked.name) / PASSWORD_FILE
+                    file = storage.of(asked.name) / PASSWORD_FILE
                     replace(file, f"{password}\n".encode(), mode=0o600)
                 await self._watch(asked.name)
                 results = await check_service(seed)

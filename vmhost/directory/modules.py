@@ -9,7 +9,7 @@ from pathlib import Path
 
 WANTED = (
     *("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_balloon", "virtio-rng"),
-    *("squashfs", "button", "gpio_keys", "evdev", "ptp_kvm"),
+    *("squashfs", "button", "evdev", "ptp_kvm"),
 )
 """What the guest has; some are part of the kernel on some architectures."""
 

@@ -18,7 +18,7 @@ from vmhost.recipe import Arch
 KERNEL_DIRECTORY = "boot"
 """In the tree: where the kernel's package lies, which is not installed."""
 
-_ARCHES = {"x86-64": ("amd64", "linux-image-cloud-amd64"), "arm64": ("arm64", "linux-image-arm64")}
+_ARCHES = {"x86-64": ("amd64", "linux-image-cloud-amd64"), "arm64": ("arm64", "linux-image-cloud-arm64")}
 _PACKAGES = (
     *("systemd", "systemd-sysv", "udev", "dbus", "iproute2", "e2fsprogs", "busybox-static"),
     *("samba", "samba-ad-provision", "samba-dsdb-modules", "samba-vfs-modules", "winbind"),

@@ -13,7 +13,7 @@ import msgspec
 from vmhost.directory import staged
 from vmhost.directory.guest.seed import FORMAT
 from vmhost.errors import VmError
-from vmhost.recipe import Recipe, parse
+from vmhost.recipe import Arch, Recipe, parse
 
 SEED = "seed"
 """Name of the disk with the secrets, which goes when they have been used."""
@@ -123,8 +123,8 @@ def _checked(name: str, check: Callable[[str], str], value: str) -> str:
         raise VmError("config", f"{name}: {error}") from None
 
 
-def recipe(asked: Asked, seed: Mapping[str, Any], seed_image: str) -> Recipe:
-    """Of the machine; its last disk is the seed."""
+def recipe(asked: Asked, seed: Mapping[str, Any], seed_image: str, arch: Arch) -> Recipe:
+    """Of the machine, whose system is for `arch`; its last disk is the seed."""
     say = json.dumps  # TOML's basic strings are JSON's
     text = f"""
 name = {say(asked.name)}
@@ -132,6 +132,7 @@ kind = "directory"
 role = {say(asked.join)}
 memory = {say(asked.memory)}
 vcpus = {asked.vcpus}
+arch = {say(arch)}
 autostart = true
 stop_within = "180s"
 bundle = {say(asked.bundle)}

@@ -70,7 +70,8 @@ def test_a_new_domain_is_named_by_its_realm() -> None:
 
 
 def test_the_seed_is_the_last_disk_and_nothing_escapes_its_quotes() -> None:
-    made = recipe(_asked(stage=STAGE, bundle='/a "b"\\'), STAGE, "/seed.raw")
+    made = recipe(_asked(stage=STAGE, bundle='/a "b"\\'), STAGE, "/seed.raw", "arm64")
+    assert made.arch == "arm64"
     assert [disk.name for disk in made.disks] == ["data", "seed"]
     assert made.bundle == '/a "b"\\'
     assert made.autostart
