@@ -24,17 +24,26 @@ class Creation:
         self._abilities = abilities
         self._under_way: dict[str, tuple[Recipe, asyncio.Task[Tree]]] = {}
 
-    async def create(self, recipe: Recipe, uuid: str = "") -> Tree:
+    async def create(self, recipe: Recipe) -> Tree:
         """Make a machine and start it. Whatever goes wrong, nothing of it is left.
 
-        What the end of this process cuts off is gone on with when the same is asked for again. `uuid` is that of a
-        machine that is restored.
+        What the end of this process cuts off is gone on with when the same is asked for again.
         """
-        name, making = str(recipe.name), self._machines.making
+        name = str(recipe.name)
         if name in self._under_way and self._under_way[name][0] == recipe:
             return await asyncio.shield(self._under_way[name][1])
-        if name in making:
-            raise VmError("refused", f"{name} is being made already")
+        self._machines.must_be_left(name)
+        if aside := self._machines.storage.gave_way(name):
+            raise VmError(
+                "refused",
+                f"name: {name} has given way to a backup, its disks are in {aside}, and it is about to be put back; "
+                "see `branchline events`, or choose another name",
+            )
+        return await self.make(recipe)
+
+    async def make(self, recipe: Recipe, uuid: str = "") -> Tree:
+        """As `create`, for who holds the machine: one that is restored, with its `uuid`."""
+        name, making = str(recipe.name), self._machines.making
         making[name] = 0.0
         try:
             task = asyncio.create_task(self._create(name, recipe, uuid))

@@ -221,9 +221,12 @@ def _put(parent: ElementTree.Element, tag: str, text: str = "", **attributes: st
 
 
 def kept_recipe(metadata: str) -> dict[str, Any]:
-    """The recipe, as plain values, from the metadata element that libvirt gives back."""
-    tree: dict[str, Any] = json.loads(ElementTree.fromstring(metadata).text or "{}")
-    return tree
+    """The recipe, as plain values, from the metadata element that libvirt gives back; empty if it cannot be read."""
+    try:
+        tree = json.loads(ElementTree.fromstring(metadata).text or "{}")
+    except (ValueError, ElementTree.ParseError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
 
 
 def console_device(xml: str) -> str | None:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
+from vmhost import leftovers
 from vmhost.abilities import Abilities
 from vmhost.agent.watch import Agents
 from vmhost.backup.backups import Backups
@@ -56,5 +57,8 @@ class Host:
 
     async def run(self) -> None:
         """Keep machines running, until cancelled."""
+        for path in await asyncio.to_thread(leftovers.sweep, self.machines.storage.directory):
+            text = f"{path} was left by a process that has ended in the middle of its work; it is deleted"
+            self.machines.tell("vm.swept", "info", text, {"path": str(path)})
         parts = (self.running, self.backups, self.directories, self.health, self.updating)
         await asyncio.gather(*(part.run() for part in (*parts, self._mending, self._agents)))

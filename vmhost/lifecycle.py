@@ -31,9 +31,8 @@ class Lifecycle:
     async def start(self, name: str) -> Tree:
         """Start a machine that is off."""
         memory = self._machines.must_know(name).memory
+        self._machines.must_be_left(name)
         if await self._machines.state(name) == "off":
-            if name in self._machines.backing_up:
-                raise VmError("refused", f"{name} is being backed up; start it when that is done")
             await memory_fits(self._machines.link, memory)
         try:
             await self._machines.link.do(lambda connection: calls.start(connection, name), CHANGE_S)
@@ -45,6 +44,12 @@ class Lifecycle:
 
     async def stop(self, name: str) -> Tree:
         """Ask the guest to shut down and wait, as long as its recipe allows. It stays off."""
+        self._machines.must_know(name)
+        with self._machines.holding(name, "stopped"):
+            return await self.shut_down(name)
+
+    async def shut_down(self, name: str) -> Tree:
+        """As `stop`, for who holds the machine."""
         within = self._machines.must_know(name).stop_within
         self._running.let_go(name)
         asking = asyncio.create_task(self._ask_agent(name, within))
@@ -82,8 +87,13 @@ class Lifecycle:
         await self._agents.shut_down(name, within - wait)
 
     async def kill(self, name: str) -> Tree:
-        """End a machine as pulling its plug would. It stays off."""
+        """End a machine as pulling its plug would. It stays off. A backup of it that is under way fails."""
         self._machines.must_know(name)
+        self._machines.must_be_left(name, "stopped", "backed up")
+        return await self.pull_plug(name)
+
+    async def pull_plug(self, name: str) -> Tree:
+        """As `kill`, for who holds the machine."""
         self._running.let_go(name)
         with self._running.ending(name) as ended:
             if await self._machines.link.do(lambda connection: calls.force_off(connection, name), CHANGE_S):
@@ -98,17 +108,20 @@ class Lifecycle:
     async def delete(self, name: str, *, disks: bool) -> Tree:
         """Forget a machine that is off, and its `disks` if they are to go as well."""
         machines = self._machines
-        if (
-            is_name(name)
-            and name not in machines.making | machines.known
-            and machines.storage.is_half_made(name)
-        ):
-            await asyncio.to_thread(machines.storage.remove, name)
-            return {"name": name, "kept": ""}
-        machines.must_know(name)
+        half = is_name(name) and name not in machines.known and machines.storage.is_half_made(name)
+        if not half:
+            machines.must_know(name)
+        with machines.holding(name, "deleted"):
+            if half:
+                await asyncio.to_thread(machines.storage.remove, name)
+                return {"name": name, "kept": ""}
+            return await self.forget(name, disks=disks)
+
+    async def forget(self, name: str, *, disks: bool) -> Tree:
+        """As `delete`, for who holds the machine."""
+        machines = self._machines
         if await machines.state(name) != "off":
             raise VmError("refused", f"{name} runs; `branchline vm stop {name}` first")
-        machines.must_be_left(name)
         self._running.forget(name)
         await machines.link.do(lambda connection: calls.undefine(connection, name), CHANGE_S)
         machines.known.pop(name, None)

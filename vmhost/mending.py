@@ -74,7 +74,8 @@ class Mending:
             if one.state == "off" and one.name not in machines.abandoned:
                 self._running.started_not(one.name)
         for name in sorted(machines.abandoned - self._starting.keys()):
-            await self._take_back(name)
+            if name not in machines.held and name not in machines.making:
+                await self._take_back(name)
         for name in sorted(full - self._full):
             await self._say_full(name)
         self._full = full

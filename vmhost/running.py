@@ -134,7 +134,7 @@ class Running:
             text = f"{name} was half made and nobody went on with it; what there was of it is deleted"
             machines.tell("vm.swept", "warning", text, {"vm": name})
         for name in await asyncio.to_thread(machines.storage.half_made):
-            if name not in machines.making:
+            if name not in machines.making and not machines.storage.gave_way(name):  # that is put back
                 text = (
                     f"{name} was half made when branchline ended; the same `branchline vm create` goes on "
                     f"with it, `branchline vm delete {name}` drops it"

@@ -10,16 +10,19 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from vmhost import images
+from vmhost import durable, images
 from vmhost.abilities import disk_left
 from vmhost.directory import bundle, slots
 from vmhost.directory.signing import BundleKey
 from vmhost.domain import Boot, disk_file
 from vmhost.errors import VmError
+from vmhost.gave_way import NOTE
 from vmhost.half_made import MARK, HalfMade, read
+from vmhost.leftovers import GONE
 from vmhost.recipe import Recipe, to_dict
 from vmhost.values import show_size
 
+_BEFORE = ".before-"
 KEPT_S = 86400.0
 """So long the disks of a machine whose making was cut off wait for somebody who goes on with it."""
 
@@ -174,8 +177,12 @@ class Storage:
         return (self.of(name) / MARK).exists()
 
     def remove(self, name: str) -> None:
-        """Delete the disks of a machine."""
-        shutil.rmtree(self.of(name), ignore_errors=True)
+        """Delete the disks of a machine. A crash leaves all of them under its name, or none."""
+        doomed = self._directory / f"{name}{GONE}"
+        with contextlib.suppress(OSError):  # it is not there
+            shutil.rmtree(doomed, ignore_errors=True)
+            self.of(name).rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
 
     def half_made(self) -> list[str]:
         """The names of machines whose disks do not count yet."""
@@ -184,14 +191,29 @@ class Storage:
     def set_aside(self, name: str) -> Path:
         """Keep the disks of a machine where they are in nobody's way; where that is."""
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        aside = self._directory / f"{name}.before-{now}"  # no machine is called so
+        aside = self._directory / f"{name}{_BEFORE}{now}"  # no machine is called so
         self.of(name).rename(aside)
+        durable.sync(self._directory)
         return aside
 
     def put_back(self, name: str, aside: Path) -> None:
-        """What `set_aside` has kept."""
-        self.remove(name)
-        aside.rename(self.of(name))
+        """What `set_aside` has kept, in the place of what was half made. VmError if something else is there."""
+        place = self.of(name)
+        if self.is_half_made(name):
+            self.remove(name)
+        elif place.exists():
+            raise VmError("failed", f"{place} is there, with other disks; move it away")
+        aside.rename(place)
+        durable.sync(self._directory)
+
+    def gave_way(self, name: str) -> Path | None:
+        """Where the disks of a machine are that has given way to a backup and is one no more, nor the other yet."""
+        return next((note.parent for note in self._directory.glob(f"{name}{_BEFORE}*/{NOTE}")), None)
+
+    def all_gave_way(self) -> list[tuple[str, Path]]:
+        """Machines of which a restore has not come to its end, and where their disks are: perhaps in their place."""
+        found = sorted(note.parent for note in self._directory.glob(f"*/{NOTE}"))
+        return [(place.name.partition(_BEFORE)[0], place) for place in found]
 
     def sweep(self, defined: set[str], making: set[str], now: float) -> list[str]:
         """Delete what a crash left of machines that nobody went on to make for a day. Returns their names.

@@ -61,10 +61,19 @@ class Backups:
                     await self._taking.go_on()
                     for place in await self._places(""):
                         with contextlib.suppress(OSError):  # taking a backup there will say it
-                            await asyncio.to_thread(_sweep, Shelf(place), set(self._machines.backing_up))
+                            await self._sweep(Shelf(place))
                 with contextlib.suppress(VmError):  # libvirtd is gone, which is an event
+                    await self._restoring.go_on()
                     for name, to, keep in await self._due(time.time()):
                         tasks.create_task(self._take_by_itself(name, to, keep))
+
+    async def _sweep(self, shelf: Shelf) -> None:
+        """Delete what a crash left of backups that nobody goes on with."""
+        for name in await asyncio.to_thread(shelf.names):
+            with contextlib.suppress(VmError), self._machines.holding(name, "looked through"):
+                for part in await asyncio.to_thread(shelf.sweep, name):
+                    text = f"{part} was half a backup when branchline ended; it is deleted"
+                    self._machines.tell("vm.swept", "warning", text, {"vm": name, "path": str(part)})
 
     async def take(self, name: str, to: str) -> Tree:
         """A backup of a machine, in the directory `to`, or where its recipe says if that is empty."""
@@ -147,7 +156,9 @@ class Backups:
         found = [self._own]
         with contextlib.suppress(VmError):  # they can be looked at while libvirtd is gone
             for one in await self._machines.link.do(calls.survey):
-                found.append(Path((one.recipe.get("backup") or {}).get("to") or self._own))
+                recipe = self._machines.recipe(one)
+                if recipe is not None and recipe.backup is not None and recipe.backup.to:
+                    found.append(Path(recipe.backup.to))
         return list(dict.fromkeys([Path(to), *found] if to else found))
 
     @property
@@ -158,8 +169,9 @@ class Backups:
         """The machines that are to be backed up now, where to, and how many are kept."""
         found = []
         for one in await self._machines.link.do(calls.survey):
-            plan = from_dict(one.recipe, one.name).backup
-            if plan is None or one.name in self._machines.backing_up:
+            recipe = self._machines.recipe(one)
+            plan = None if recipe is None else recipe.backup
+            if plan is None or self._machines.doing(one.name):
                 continue
             place = Path(plan.to) if plan.to else self._own
             taken: list[float] = []
@@ -197,12 +209,6 @@ def _check(name: str, to: str) -> None:
         )
     if problem := place_problem(to):
         raise VmError("refused", f"{problem[0]}; {problem[1]}")
-
-
-def _sweep(shelf: Shelf, under_way: set[str]) -> None:
-    for name in shelf.names():
-        if name not in under_way:
-            shelf.sweep(name)
 
 
 def _listed(shelf: Shelf, name: str) -> list[Tree]:

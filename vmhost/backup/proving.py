@@ -18,6 +18,7 @@ from vmhost.backup.manifest import Manifest, Proof
 from vmhost.backup.shelf import Shelf, read, wrong
 from vmhost.domain import TYPES
 from vmhost.errors import VmError
+from vmhost.leftovers import PROOF
 from vmhost.link import CHANGE_S
 from vmhost.machines import Machines, Tree
 from vmhost.recipe import from_dict
@@ -27,7 +28,6 @@ SIGN = "login:"
 """What the console of a guest without an agent says when it is up."""
 WITHIN_S = 900.0
 _LOOK_S = 1.0
-_WORK = ".proof"
 _HEARD = 65536  # bytes of the console that are looked through
 
 
@@ -79,7 +79,7 @@ class Proving:
             raise VmError("refused", f"it cannot be booted here: {ability.why}")
         if recipe.memory > memory_left():
             raise VmError("refused", f"it needs {show_size(recipe.memory)} of memory; stop another machine")
-        twin = f"{manifest.name}{_WORK}"
+        twin = f"{manifest.name}{PROOF}"
         if twin in self._proving:
             raise VmError("refused", f"a backup of {manifest.name} is being proved already")
         self._proving.add(twin)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 
-from vmhost import calls
+from vmhost import calls, gave_way
 from vmhost.backup.manifest import Manifest
 from vmhost.backup.proving import Proving
 from vmhost.backup.remaking import Given, again, is_directory
@@ -16,19 +17,11 @@ from vmhost.creation import Creation
 from vmhost.directory.directories import Directories
 from vmhost.directory.planning import Again, Asked
 from vmhost.errors import VmError
+from vmhost.gave_way import GaveWay
 from vmhost.link import CHANGE_S
-from vmhost.machines import Known, Machines, Tree
+from vmhost.machines import Machines, Tree, known
 from vmhost.recipe import Recipe, from_dict
 from vmhost.values import Mac, Name, is_name
-
-
-@dataclass(frozen=True)
-class _Aside:
-    """A machine that gave way: where its disks are, and what it was if it was one."""
-
-    path: Path
-    xml: str
-    known: Known | None
 
 
 class Restoring:
@@ -41,7 +34,8 @@ class Restoring:
         self._creation = creation
         self._proving = proving
         self._directories = directories
-        self._remaking: dict[str, asyncio.Task[Tree]] = {}
+        self._remaking: set[asyncio.Task[Tree]] = set()
+        self._stuck: dict[str, str] = {}  # what was told of each
 
     async def restore(self, path: Path, manifest: Manifest, new_name: str | None, given: Given) -> Tree:
         """A machine like that of a backup in the directory `path`, called so or as it was.
@@ -60,19 +54,29 @@ class Restoring:
         if problem := await self._proving.check(path, manifest):
             raise VmError("refused", f"{path} is no good: {problem}; restore another backup")
         recipe = _restored(recipe, path, manifest, new_name)
-        uuid = manifest.uuid if new_name is None else ""
-        aside = await self._set_aside(str(recipe.name))
+        with self._machines.holding(str(recipe.name), "restored"):
+            return await self._restore(path, recipe, manifest.uuid if new_name is None else "")
+
+    async def _restore(self, path: Path, recipe: Recipe, uuid: str) -> Tree:
+        name = str(recipe.name)
+        text = f"{name} is what it was in the backup {path}"
+        return await self._replaced(name, GaveWay(str(path), text), lambda: self._creation.make(recipe, uuid))
+
+    async def _replaced(self, name: str, note: GaveWay, make: Callable[[], Awaitable[Tree]]) -> Tree:
+        """What `make` makes of it; the machine is held by the caller."""
+        if self._machines.storage.gave_way(name):
+            await self._settle(name)  # of a restore that a crash has cut off
+        aside = await self._set_aside(name, note)
         try:
-            made = await self._creation.create(recipe, uuid)
+            made = await make()
         except BaseException:
-            if aside is not None:
-                await self._put_back(str(recipe.name), aside)
+            with contextlib.suppress(VmError):  # it is told, and tried again
+                await self._settle(name)
             raise
-        kept = str(aside.path) if aside is not None else ""
-        text = f"{recipe.name} is what it was in the backup {path}"
-        if kept:
-            text += f"; the disks that it had are in {kept}"
-        self._machines.tell("vm.restored", "info", text, {"vm": recipe.name, "path": str(path), "kept": kept})
+        kept = str(aside or "")
+        if aside is not None:
+            await asyncio.to_thread(gave_way.settle, aside)
+        self._say_restored(name, note, kept)
         return {**made, "kept": kept}
 
     async def _remake(
@@ -82,62 +86,105 @@ class Restoring:
         name = str(recipe.name)
         if new_name is not None:
             raise VmError("refused", f"{name} is a directory, which is restored in its own place only")
-        if name in self._remaking:
-            raise VmError("refused", f"{name} is being restored already")
         asked, like = again(recipe, path, manifest, given)
         if like.archive is not None and (problem := await self._proving.check(path, manifest)):
             raise VmError("refused", f"{path} is no good: {problem}; restore another backup")
-        task = self._remaking[name] = asyncio.create_task(self._made_again(asked, like, path))
-        task.add_done_callback(lambda _: self._remaking.pop(name))
+        task = asyncio.create_task(self._made_again(asked, like, path))
+        self._remaking.add(task)
+        task.add_done_callback(self._remaking.discard)
         return await asyncio.shield(task)
 
     async def _made_again(self, asked: Asked, like: Again, path: Path) -> Tree:
-        aside = await self._set_aside(asked.name)
-        try:
-            made = await self._directories.create(asked, like)
-        except BaseException:
-            if aside is not None:
-                await self._put_back(asked.name, aside)
-            raise
-        kept = str(aside.path) if aside is not None else ""
         whence = f"with the domain of the backup {path}" if like.archive else "from what the centre has"
-        text = f"{asked.name} is made again {whence}"
-        if kept:
-            text += f"; the disks that it had are in {kept}, and must never be booted"
-        self._machines.tell("vm.restored", "info", text, {"vm": asked.name, "path": str(path), "kept": kept})
-        return {**made, "kept": kept}
+        note = GaveWay(str(path), f"{asked.name} is made again {whence}", beware=", and must never be booted")
+        with self._machines.holding(asked.name, "restored"):
+            return await self._replaced(asked.name, note, lambda: self._directories.create(asked, like))
 
-    async def _set_aside(self, name: str) -> _Aside | None:
-        """Where the disks of the machine are now, and its definition; None if there is none."""
+    def _say_restored(self, name: str, note: GaveWay, kept: str) -> None:
+        text = note.outcome
+        if kept:
+            text += f"; the disks that it had are in {kept}{note.beware}"
+        self._machines.tell("vm.restored", "info", text, {"vm": name, "path": note.backup, "kept": kept})
+
+    async def _set_aside(self, name: str, note: GaveWay) -> Path | None:
+        """Where the disks of the machine are now, which is none any more; None if there is none."""
         machines = self._machines
         there = await machines.link.do(lambda connection: calls.exists(connection, name))
-        xml, known = "", machines.must_know(name) if there else None
+        known = machines.must_know(name) if there else None
         if there and await machines.state(name) != "off":
             raise VmError("refused", f"{name} runs; `branchline vm stop {name}` first")
-        machines.must_be_left(name)
-        if not there and (machines.storage.is_half_made(name) or not machines.storage.of(name).exists()):
+        disks = machines.storage.of(name)
+        if not there and (machines.storage.is_half_made(name) or not disks.exists()):
             return None
+        xml = ""
         if there:
             xml = await machines.link.do(lambda connection: calls.definition(connection, name))
-            await machines.link.do(lambda connection: calls.undefine(connection, name), CHANGE_S)
-            machines.known.pop(name, None)
+        note = msgspec.structs.replace(note, xml=xml, autostart=known is not None and known.autostart)
         try:
-            return _Aside(await asyncio.to_thread(machines.storage.set_aside, name), xml, known)
-        except OSError as error:
-            await self._define(name, xml, known)
-            raise VmError("failed", f"{error.filename}: {error.strerror}") from None
+            await asyncio.to_thread(note.write, disks)
+            if there:
+                await machines.link.do(lambda connection: calls.undefine(connection, name), CHANGE_S)
+                machines.known.pop(name, None)
+            return await asyncio.to_thread(machines.storage.set_aside, name)
+        except (VmError, OSError) as error:
+            with contextlib.suppress(VmError):
+                await self._settle(name)
+            if isinstance(error, OSError):
+                raise VmError("failed", f"{error.filename}: {error.strerror}") from None
+            raise
 
-    async def _put_back(self, name: str, aside: _Aside) -> None:
-        await asyncio.to_thread(self._machines.storage.put_back, name, aside.path)
-        await self._define(name, aside.xml, aside.known)
+    async def go_on(self) -> None:
+        """Bring restores to an end that a crash, or the loss of libvirtd, has cut off."""
+        machines = self._machines
+        for name, _ in await asyncio.to_thread(machines.storage.all_gave_way):
+            # What fails is told; what is under way is waited for.
+            with contextlib.suppress(VmError), machines.holding(name, "restored"):
+                await self._settle(name)
 
-    async def _define(self, name: str, xml: str, known: Known | None) -> None:
-        """The machine that gave way is one again, if it was."""
-        if known is not None:
-            await self._machines.link.do(
-                lambda connection: calls.define(connection, xml, known.autostart), CHANGE_S
+    async def _settle(self, name: str) -> None:
+        """The machine is what a restore has made of it, or else what it was. VmError if it is neither, and told."""
+        machines = self._machines
+        if name in machines.abandoned:
+            return  # what was made of it is taken back first
+        for place in [one for other, one in machines.storage.all_gave_way() if other == name]:
+            try:
+                await self._settle_one(name, place)
+            except (VmError, OSError) as error:
+                text = (
+                    f"{name} gave way to a backup and is not what it was yet: {error}; all its disks are in {place}, "
+                    f"with its definition in {gave_way.NOTE} there; it is tried again"
+                )
+                if self._stuck.get(name) != text:
+                    self._stuck[name] = text
+                    machines.tell("vm.restore_stuck", "error", text, {"vm": name, "kept": str(place)})
+                raise VmError("failed", text) from None
+        self._stuck.pop(name, None)
+
+    async def _settle_one(self, name: str, place: Path) -> None:
+        machines, disks = self._machines, self._machines.storage.of(name)
+        note = await asyncio.to_thread(gave_way.read, place)
+        if note is None:
+            return
+        defined = await machines.link.do(lambda connection: calls.exists(connection, name))
+        if place != disks and defined and disks.exists():
+            await asyncio.to_thread(gave_way.settle, place)
+            self._say_restored(name, note, str(place))
+            return
+        if place != disks:
+            if defined:  # with disks that could not be made
+                await machines.link.do(lambda connection: calls.undefine(connection, name), CHANGE_S)
+            defined = False
+            await asyncio.to_thread(machines.storage.put_back, name, place)
+        if note.xml and not defined:
+            await machines.link.do(
+                lambda connection: calls.define(connection, note.xml, note.autostart), CHANGE_S
             )
-            self._machines.known[name] = known
+        for one in await machines.link.do(calls.survey):
+            if one.name == name:
+                machines.known[name] = known(one)
+        await asyncio.to_thread(gave_way.settle, disks)
+        text = f"{name} is what it was: it was not restored from {note.backup}; try that again if it is still wanted"
+        machines.tell("vm.restore_undone", "warning", text, {"vm": name, "path": note.backup})
 
 
 def _restored(recipe: Recipe, path: Path, manifest: Manifest, new_name: str | None) -> Recipe:

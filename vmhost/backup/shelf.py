@@ -66,10 +66,12 @@ class Shelf:
         with contextlib.suppress(OSError):
             (self.directory / name).rmdir()
 
-    def sweep(self, name: str) -> None:
-        """Delete what crashes left of backups of a machine, of which none is being written now."""
-        for path in (self.directory / name).glob(f"*{_PART}"):
+    def sweep(self, name: str) -> list[Path]:
+        """Delete, and return, what crashes left of backups of a machine, of which none is being written now."""
+        found = sorted((self.directory / name).glob(f"*{_PART}"))
+        for path in found:
             shutil.rmtree(path, ignore_errors=True)
+        return found
 
     def names(self) -> list[str]:
         """The machines that have backups here."""

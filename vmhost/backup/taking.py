@@ -52,8 +52,7 @@ class Taking:
     async def take(self, name: str, to: Path) -> Tree:
         """A backup of a machine, in the directory `to`: all of its disks at one point in time, or nothing."""
         self._machines.must_know(name)
-        if name in self._machines.backing_up:
-            raise VmError("refused", f"{name} is being backed up already")
+        self._machines.must_be_left(name)
         self._machines.backing_up[name] = 0.0
         task = self._tasks[name] = asyncio.create_task(self._told(name, to, self._take(name, Shelf(to))))
         try:

@@ -81,9 +81,10 @@ class Directories:
             with tempfile.TemporaryDirectory(prefix=_SEED_SCRATCH, dir=storage.directory) as scratch:
                 image = await asyncio.to_thread(_seed_image, seed, Path(scratch), archive)
                 recipe = planning.recipe(asked, seed, str(image), system.arch)
-                made = await self._creation.create(
-                    recipe if again is None else planning.like(recipe, again.recipe)
-                )
+                if again is None:
+                    made = await self._creation.create(recipe)
+                else:
+                    made = await self._creation.make(planning.like(recipe, again.recipe))
             try:
                 if password:
                     file = storage.of(asked.name) / PASSWORD_FILE
@@ -91,8 +92,8 @@ class Directories:
                 await self._watch(asked.name)
                 results = await check_service(seed)
             except (VmError, OSError) as error:
-                await self._undo(asked.name)
-                text = f"{asked.name} has not become a directory and is taken back: {error}"
+                left = await self._undo(asked.name)
+                text = f"{asked.name} has not become a directory and {left or 'is taken back'}: {error}"
                 self._machines.tell("vm.directory_failed", "error", text, {"vm": asked.name})
                 if isinstance(error, OSError):
                     raise VmError("failed", f"{error.filename}: {error.strerror}") from None
@@ -179,10 +180,17 @@ class Directories:
         except OSError as error:
             raise VmError("failed", f"{file} cannot be deleted: {error.strerror}") from None
 
-    async def _undo(self, name: str) -> None:
-        with contextlib.suppress(VmError):
-            await self._lifecycle.kill(name)
-            await self._lifecycle.delete(name, disks=True)
+    async def _undo(self, name: str) -> str:
+        """What is left of it, and what to do; empty if nothing is."""
+        try:
+            await self._lifecycle.pull_plug(name)
+            await self._lifecycle.forget(name, disks=True)
+        except VmError as error:
+            return (
+                f"cannot be taken back ({error}): it is watched again when libvirtd is back, "
+                f"`branchline vm delete {name} --disks` drops it"
+            )
+        return ""
 
 
 def _sweep(directory: Path) -> None:

@@ -26,6 +26,9 @@ from vmhost.values import show_size
 PROVED_WITHIN_S = 900.0
 """An emulated guest on a busy box takes minutes to its directory."""
 
+RETRY_S = 60.0
+"""So long after it could not go back a machine is tried again."""
+
 _AGAIN_S = 1.0
 _EARLY = {"boot", "disks"}  # steps in which nothing runs yet that has to end orderly
 
@@ -40,18 +43,20 @@ class Updating:
         running.on_stock.append(self._stirred.set)
         self._lifecycle = lifecycle
         self._under_way: dict[str, Status] = {}
+        self._stuck: set[str] = set()  # told that they cannot go back
 
     async def run(self) -> None:
         """Undo what the end of this process or of libvirtd has cut off, until cancelled."""
         while True:
-            await self._stirred.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_S if self._stuck else None):
+                    await self._stirred.wait()
             self._stirred.clear()
             for name in list(self._machines.known):
-                with contextlib.suppress(
-                    VmError
-                ):  # libvirtd is gone again; or said already, or when it is updated
+                # libvirtd is gone again; it is said already; or it is being updated
+                with contextlib.suppress(VmError), self._machines.holding(name, "updated"):
                     kept = await asyncio.to_thread(slots.read, self._machines.storage.of(name))
-                    if kept is not None and kept.trying is not None and name not in self._under_way:
+                    if kept is not None and kept.trying is not None:
                         last = Status("start", "branchline or libvirtd ended before it had proved healthy")
                         await self._undo(name, kept, last)
 
@@ -68,23 +73,24 @@ class Updating:
         VmError, and it runs the one it had, if the bundle is not good or does not become healthy.
         """
         self._machines.must_know(name)
-        self._machines.must_be_left(name)
-        self._under_way[name] = Status("copy", "the bundle is verified")
-        self._machines.updating.add(name)
-        try:
-            return await self._update(name, source)
-        except OSError as error:  # and nothing was changed but the spare slot
-            where = error.filename or self._machines.storage.of(name)
-            raise VmError("failed", f"{where}: {error.strerror}") from None
-        finally:
-            del self._under_way[name]
-            self._machines.updating.discard(name)
+        with self._machines.holding(name, "updated"):
+            self._under_way[name] = Status("copy", "the bundle is verified")
+            try:
+                return await self._update(name, source)
+            except OSError as error:  # and nothing was changed but the spare slot
+                where = error.filename or self._machines.storage.of(name)
+                raise VmError("failed", f"{where}: {error.strerror}") from None
+            finally:
+                del self._under_way[name]
 
     async def _update(self, name: str, source: Path) -> Tree:
         directory = self._machines.storage.of(name)
         kept = await asyncio.to_thread(slots.read, directory)
         if kept is None:
             raise VmError("refused", f"{name} was not made from a bundle; update it from inside")
+        if kept.trying is not None:  # and it may run from the slot that the next one would be written to
+            await self._undo(name, kept, Status("start", "an earlier update has not come to its end"))
+            kept = kept.undone()
         if await self._machines.state(name) != "running":
             raise VmError(
                 "refused", f"{name} does not run and so cannot prove its new system; start it first"
@@ -100,7 +106,7 @@ class Updating:
         last = Status("stop", f"{name} shuts down to boot version {new.version}")
         self._under_way[name] = last
         try:
-            await self._lifecycle.stop(name)
+            await self._lifecycle.shut_down(name)
             await self._boot(name, trying)
             last = Status("boot", f"{name} boots version {new.version}")
             async with asyncio.timeout(PROVED_WITHIN_S):
@@ -136,12 +142,14 @@ class Updating:
 
         bundle.take(source, new, target, progress)
 
-    async def _boot(self, name: str, kept: Slots) -> None:
+    async def _switch(self, name: str, kept: Slots) -> None:
         boot = await asyncio.to_thread(self._machines.storage.boot, name, kept.booted)
         assert boot is not None
-        link = self._machines.link
-        await link.do(lambda connection: calls.boot_from(connection, name, boot), CHANGE_S)
-        await link.do(lambda connection: calls.start(connection, name), CHANGE_S)
+        await self._machines.link.do(lambda connection: calls.boot_from(connection, name, boot), CHANGE_S)
+
+    async def _boot(self, name: str, kept: Slots) -> None:
+        await self._switch(name, kept)
+        await self._machines.link.do(lambda connection: calls.start(connection, name), CHANGE_S)
 
     async def _healthy(self, name: str, last: Status) -> Status:
         """The first thing it says that is the end: done, or an error."""
@@ -182,21 +190,23 @@ class Updating:
             await asyncio.sleep(_AGAIN_S)
 
     async def _undo(self, name: str, kept: Slots, last: Status) -> None:
-        """Boot the slot that was healthy, and say so. VmError if that fails; then it is tried when libvirtd is back."""
-        directory = self._machines.storage.of(name)
-        link = self._machines.link
+        """Boot the slot that was healthy, and say so. VmError if that fails; then it is tried again."""
+        directory, link = self._machines.storage.of(name), self._machines.link
         old = slots.slot_directory(directory, kept.active)
         try:
+            # First of all: whoever starts it from now on boots the old one.
+            await self._switch(name, kept.undone())
             if await link.do(lambda connection: calls.booted(connection, name)) != str(old / "vmlinuz"):
                 await self._end(name, last)
                 await self._boot(name, kept.undone())
             await asyncio.to_thread(slots.write, directory, kept.undone())
         except (VmError, OSError) as error:
-            text = (
-                f"{name} cannot go back to the system that it had: {error}; tried again when libvirt is back"
-            )
-            self._machines.tell("vm.update_stuck", "error", text, {"vm": name})
+            text = f"{name} cannot go back to the system that it had: {error}; tried again"
+            if name not in self._stuck:
+                self._stuck.add(name)
+                self._machines.tell("vm.update_stuck", "error", text, {"vm": name})
             raise VmError("failed", text) from None
+        self._stuck.discard(name)
         version = (await asyncio.to_thread(bundle.taken, old)).version
         evidence = {"vm": name, "step": last.step, "said": last.text, "to": version}
         text = f"{name} runs version {version} again: {last.text}"
@@ -206,9 +216,9 @@ class Updating:
         """Orderly, if there is anything in it that can do so."""
         if last.step not in _EARLY:
             with contextlib.suppress(VmError):
-                await self._lifecycle.stop(name)
+                await self._lifecycle.shut_down(name)
                 return
-        await self._lifecycle.kill(name)
+        await self._lifecycle.pull_plug(name)
 
 
 def _fits(source: Path, old: bundle.Manifest, new: bundle.Manifest, directory: Path) -> None:

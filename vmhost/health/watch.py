@@ -16,7 +16,6 @@ from vmhost.health.result import Result
 from vmhost.health.round import check
 from vmhost.health.standing import Standing
 from vmhost.machines import Machines, Severity, Tree
-from vmhost.recipe import from_dict
 
 LOOK_S = 10.0
 """How often it is seen which machines run."""
@@ -87,7 +86,8 @@ class Watch:
         """Which machines run, and how they are to be checked."""
         plans = {}
         for one in await self._machines.link.do(calls.survey):
-            plan = from_dict(one.recipe, one.name).health
+            recipe = self._machines.recipe(one)
+            plan = None if recipe is None else recipe.health
             if plan is not None and one.state == "running" and one.name not in self._machines.making:
                 plans[one.name] = plan
         for name in self._watched.keys() - plans.keys():

@@ -1,15 +1,17 @@
 """A libvirtd of a few lines, which knows which machines are defined and which of them run."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
 
 from vmhost import calls
-from vmhost.domain import NAMESPACE, Boot
+from vmhost.directory import bundle
+from vmhost.directory.slots import Slot, slot_directory
+from vmhost.domain import NAMESPACE, Boot, kept_recipe
 from vmhost.errors import VmError
 from vmhost.link import LOOK_S, Link
 from vmhost.machines import Machines, known
@@ -53,9 +55,11 @@ class Libvirtd(Link):
 
     def found(self, name: str) -> calls.Found:
         """As `calls.survey` says it."""
-        kept = ElementTree.fromstring(self.defined[name]).findtext(f"metadata/{{{NAMESPACE}}}recipe")
+        kept = ElementTree.fromstring(self.defined[name]).find(f"metadata/{{{NAMESPACE}}}recipe")
+        assert kept is not None
+        recipe = kept_recipe(ElementTree.tostring(kept, encoding="unicode"))
         state = "running" if name in self.running else "off"
-        return calls.Found(name, state, state == "off", "", False, json.loads(kept or "{}"))
+        return calls.Found(name, state, state == "off", "", False, recipe)
 
     def _survey(self, _: object) -> list[calls.Found]:
         return [self.found(name) for name in self.defined]
@@ -93,6 +97,17 @@ class Libvirtd(Link):
 
     def _booted(self, _: object, name: str) -> str | None:
         return self.running.get(name)
+
+
+def slot_with(machine: Path, slot: Slot, version: str = "20260102T030405Z") -> Path:
+    """A system that a machine in that directory may boot; only what it says of itself is there."""
+    directory = slot_directory(machine, slot)
+    directory.mkdir(parents=True)
+    manifest = bundle.Manifest(
+        version=version, arch="x86-64", debian="bookworm", kernel_arguments="quiet", packages={}, files={}
+    )
+    (directory / bundle.MANIFEST).write_bytes(msgspec.json.encode(manifest))
+    return directory
 
 
 def machines_in(directory: Path, libvirtd: Libvirtd, told: Events | None = None) -> Machines:

@@ -1,7 +1,7 @@
 """Two things at once with one machine: one of them is refused, or undone."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,10 @@ class _Libvirtd(Link):
     def __init__(self) -> None:
         super().__init__("")
         self.trouble = ""
+        self.answer = "there"
 
     async def do(self, call: Callable[[Any], Any], within: float = LOOK_S) -> Any:
-        return [] if call is calls.survey else "there"
+        return [] if call is calls.survey else self.answer
 
 
 class _Runs:
@@ -61,17 +62,34 @@ def test_what_has_been_started_meanwhile_is_not_forgotten() -> None:
         calls.undefine(_Runs(), "directory")
 
 
-@pytest.mark.parametrize("doing", ["made", "backed up", "updated"])
-def test_what_is_needed_is_not_deleted(doing: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("doing", ["made", "backed up", "updated", "restored", "stopped", "taken back"])
+@pytest.mark.parametrize("what", ["start", "stop", "restart", "kill", "delete"])
+def test_what_is_needed_is_left(
+    doing: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plug may always be pulled where nothing but what is under way is lost."""
     machines = _machines(tmp_path)
-    if doing == "updated":
-        machines.updating.add("directory")
-    else:
+    if doing in ("made", "backed up"):
         {"made": machines.making, "backed up": machines.backing_up}[doing]["directory"] = 0.5
+    elif doing == "taken back":
+        machines.abandoned.add("directory")
+    else:
+        machines.held["directory"] = doing
     running = Running(machines, Wishes(tmp_path), Guarantees())
     lifecycle = Lifecycle(machines, running, Agents(machines, running))
+    asked: Callable[[], Coroutine[Any, Any, dict[str, Any]]] = {
+        "start": lambda: lifecycle.start("directory"),
+        "stop": lambda: lifecycle.stop("directory"),
+        "restart": lambda: lifecycle.restart("directory"),
+        "kill": lambda: lifecycle.kill("directory"),
+        "delete": lambda: lifecycle.delete("directory", disks=True),
+    }[what]
+    if what == "kill" and doing in ("backed up", "stopped"):
+        monkeypatch.setattr(machines.link, "answer", "")  # it is off already
+        assert asyncio.run(asked())["state"] == "off"
+        return
     with pytest.raises(VmError, match=f"is being {doing}"):
-        asyncio.run(lifecycle.delete("directory", disks=True))
+        asyncio.run(asked())
     assert "directory" in machines.known
 
 

@@ -5,17 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.vmhost.libvirtd import Libvirtd, machines_in
+from tests.unit.vmhost.libvirtd import Events, Libvirtd, machines_in
+from tests.unit.vmhost.test_recipe import GOOD
 from vmhost.abilities import Abilities
 from vmhost.agent.watch import Agents
 from vmhost.backup.backups import Backups
 from vmhost.backup.remaking import Given
+from vmhost.backup.taking import Taking
 from vmhost.creation import Creation
 from vmhost.directory.directories import Directories
+from vmhost.domain import domain_xml
 from vmhost.errors import VmError
 from vmhost.guarantees import Guarantees
+from vmhost.health.watch import Watch
+from vmhost.leftovers import sweep
 from vmhost.lifecycle import Lifecycle
-from vmhost.machines import Machines
+from vmhost.machines import Machines, Tree
+from vmhost.recipe import parse
 from vmhost.running import Running
 from vmhost.wishes import Wishes
 
@@ -48,3 +54,53 @@ def test_names_and_places_that_are_none(
     with pytest.raises(VmError) as said:
         asyncio.run(backups.restore(name, backup, to, None, Given()))
     assert str(said.value).isprintable()
+
+
+def test_a_recipe_that_cannot_be_read_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said once, whoever comes upon it."""
+    told: Events = []
+    libvirtd = Libvirtd(monkeypatch)
+    text = GOOD + '[backup]\nevery = "1h"\n[health]\nkind = "tcp"\naddress = "127.0.0.1"\nport = 9\n'
+    for name in ("a", "b", "c"):
+        libvirtd.defined[name] = domain_xml(
+            parse(text.replace('"directory"', f'"{name}"', 1), "/a"), "tcg", tmp_path
+        )
+        libvirtd.running[name] = ""
+    libvirtd.defined["b"] = libvirtd.defined["b"].replace("{", "[", 1)
+    machines = machines_in(tmp_path, libvirtd, told)
+    backups, watch, due = backups_of(machines), Watch(machines, tmp_path), asyncio.Event()
+
+    async def take(name: str, to: Path) -> Tree:
+        taken.append(name)
+        if len(taken) == 2:
+            due.set()
+        raise VmError("failed", "not here")
+
+    async def run() -> list[str]:
+        monkeypatch.setattr(Taking, "take", lambda _, name, to: take(name, to))
+        monkeypatch.setattr("vmhost.backup.backups.LOOK_S", 0.01)
+        async with asyncio.timeout(10):
+            tasks = [asyncio.create_task(part.run()) for part in (backups, watch)]
+            await due.wait()
+            for task in tasks:
+                task.cancel()
+        return [one["name"] for one in await watch.told("")]
+
+    taken: list[str] = []
+    assert asyncio.run(run()) == ["a", "c"]
+    assert sorted(taken) == ["a", "c"]
+    assert [kind for kind, _ in told] == ["vm.recipe_bad"]
+
+
+def test_what_a_killed_process_has_left(tmp_path: Path) -> None:
+    for name in ("a", "b", "a.gone", "a.proof", "a/slot-b.half", "a/slot-a", "made-just-now", "a.before-1"):
+        (tmp_path / name).mkdir()
+    for name in ("system.qcow2", ".incomplete.new", "slots.json.new"):
+        (tmp_path / "a" / name).touch()
+    for name in ("b/system.qcow2", "a.gone/x", "a.before-1/x"):
+        (tmp_path / name).touch()
+    said = sweep(tmp_path)
+    gone = ["a.gone", "a.proof", "a/.incomplete.new", "a/slot-b.half", "a/slots.json.new"]
+    assert sorted(str(path.relative_to(tmp_path)) for path in said) == gone
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert left == ["a", "a.before-1", "a.before-1/x", "a/slot-a", "a/system.qcow2", "b", "b/system.qcow2"]

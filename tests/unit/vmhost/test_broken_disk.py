@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.unit.vmhost.libvirtd import slot_with
 from vmhost.agent.watch import Agents
 from vmhost.calls import Found, survey
 from vmhost.directory import slots
@@ -75,7 +76,9 @@ def test_an_update_cannot_be_undone_because_of_the_disk(tmp_path: Path) -> None:
     (tmp_path / "a" / "slots.json").write_bytes(b"\0")
     (tmp_path / "b").mkdir()
     slots.write(tmp_path / "b", Slots().tried())
+    slot_with(tmp_path / "b", "a")
     (tmp_path / "b" / "slots.json.new").mkdir()
     libvirtd = _Libvirtd([], str(slots.slot_directory(tmp_path / "b", "a") / "vmlinuz"))
     said = _told_until("vm.update_stuck", libvirtd, tmp_path, "a", "b", updating=True)
     assert said.startswith("b cannot go back")
+    assert "slots.json.new" in said
