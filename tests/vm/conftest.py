@@ -20,6 +20,12 @@ from tests.vm.guest import agent, kernel, make_disk
 CACHE = Path(__file__).parents[2] / ".cache" / "vm"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--restored", action="store_true", help="also make a domain again in an emulated machine: minutes"
+    )
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     if namespaces.inside():
