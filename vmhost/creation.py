@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from vmhost import calls
 from vmhost.abilities import Abilities
 from vmhost.domain import domain_xml
+from vmhost.durable import replace
 from vmhost.errors import VmError
 from vmhost.link import CHANGE_S
 from vmhost.machines import Known, Machines, Tree
@@ -24,10 +26,11 @@ class Creation:
         self._abilities = abilities
         self._under_way: dict[str, tuple[Recipe, asyncio.Task[Tree]]] = {}
 
-    async def create(self, recipe: Recipe) -> Tree:
+    async def create(self, recipe: Recipe, files: Mapping[str, str] | None = None) -> Tree:
         """Make a machine and start it. Whatever goes wrong, nothing of it is left.
 
-        What the end of this process cuts off is gone on with when the same is asked for again.
+        What the end of this process cuts off is gone on with when the same is asked for again. `files` are texts for
+        root alone, by the names they have in its directory.
         """
         name = str(recipe.name)
         if name in self._under_way and self._under_way[name][0] == recipe:
@@ -39,20 +42,20 @@ class Creation:
                 f"name: {name} has given way to a backup, its disks are in {aside}, and it is about to be put back; "
                 "see `branchline events`, or choose another name",
             )
-        return await self.make(recipe)
+        return await self.make(recipe, files=files)
 
-    async def make(self, recipe: Recipe, uuid: str = "") -> Tree:
+    async def make(self, recipe: Recipe, uuid: str = "", files: Mapping[str, str] | None = None) -> Tree:
         """As `create`, for who holds the machine: one that is restored, with its `uuid`."""
         name, making = str(recipe.name), self._machines.making
         making[name] = 0.0
         try:
-            task = asyncio.create_task(self._create(name, recipe, uuid))
+            task = asyncio.create_task(self._create(name, recipe, uuid, files or {}))
             self._under_way[name] = (recipe, task)
             return await task
         finally:
             del making[name], self._under_way[name]
 
-    async def _create(self, name: str, recipe: Recipe, uuid: str) -> Tree:
+    async def _create(self, name: str, recipe: Recipe, uuid: str, files: Mapping[str, str]) -> Tree:
         machines = self._machines
         ability = await self._abilities.guest(recipe.arch)
         if ability.accelerator is None:
@@ -69,6 +72,8 @@ class Creation:
         defined = False
         try:
             directory = await machines.storage.make(recipe, disks, progress)
+            for file, text in files.items():
+                replace(directory / file, text.encode(), mode=0o600)
             boot = machines.storage.boot(name)
             xml = domain_xml(recipe, ability.accelerator, directory, uuid, boot)
             await machines.link.do(

@@ -10,16 +10,25 @@ ROOT = Path(__file__).parents[2]
 SITE = "Branch-1"
 
 
-def stage(centre: Centre, file: Path, host: str, *options: str, fails: bool = False) -> str:
-    """`branchline vm stage directory` on the centre's controller: what it says."""
+def stage(
+    centre: Centre,
+    file: Path,
+    host: str,
+    *options: str,
+    fails: bool = False,
+    ticket: dict[str, str] | None = None,
+) -> str:
+    """`branchline vm stage directory` on the centre's controller: what it says. `ticket`: in that environment."""
     secret = file.parent / "password"
     secret.write_text(PASSWORD)
     command = [
         *(sys.executable, "-m", "appliance.cli", "vm", "stage", "directory", str(file)),
         *("--realm", DOMAIN, "--server", centre.host, "--host", host),
-        *("--user", ADMINISTRATOR, "--password-file", str(secret)),
+        *(() if ticket else ("--user", ADMINISTRATOR, "--password-file", str(secret))),
     ]
-    done = subprocess.run(centre.inside(*command, *options), capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(
+        centre.inside(*command, *options), capture_output=True, text=True, cwd=ROOT, env=ticket
+    )
     assert (done.returncode != 0) == fails, done.stdout + done.stderr
     return done.stderr if fails else done.stdout
 

@@ -1,12 +1,15 @@
 """The branch's directory by one command: the real one, and what is left when it fails."""
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.vm.box import BRIDGE, VmBox
+from tests.vm.box import BRIDGE, VmBox, until
 from tests.vm.centre import DOMAIN, Centre
 from tests.vm.image import build
 from tests.vm.joining import SITE, logs_on, stage
@@ -18,14 +21,13 @@ VERSION, MADE = "20260101T000000Z", 1_767_225_600
 pytestmark = pytest.mark.timeout(1200)
 
 
-def _create(box: VmBox, bundle: Path) -> str:
-    """Of a new domain, which fails: why."""
-    return box.vm(
+def _asked(bundle: Path, address: str = "10.1.0.40/16") -> list[str | Path]:
+    """For a new domain."""
+    return [
         *("create", "directory", "--join", "new", "--realm", "ad.example", "--host", "dc1", "--site", "Here"),
-        *("--address", "10.1.0.40/16", "--bundle", bundle, "--bridge", BRIDGE),
+        *("--address", address, "--bundle", bundle, "--bridge", BRIDGE),
         *("--memory", "96MiB", "--data", "64MiB"),
-        fails=True,
-    )
+    ]
 
 
 @pytest.mark.parametrize(
@@ -36,19 +38,61 @@ def _create(box: VmBox, bundle: Path) -> str:
     ],
 )
 def test_nothing_is_left_of_a_directory_that_fails(
-    box: VmBox, vmlinuz: Path, tmp_path: Path, began: float, guest: dict[str, object], wrong: str
+    box: VmBox, vmlinuz: Path, tmp_path: Path, began: float, guest: dict[str, Any], wrong: str
 ) -> None:
     bundle = tiny_bundle(tmp_path / "bundle", box.build_key, vmlinuz, version=VERSION, **guest)
-    assert wrong in _create(box, bundle)
+    assert wrong in box.vm(*_asked(bundle), fails=True)
     assert box.states() == {}
     assert list((box.directory / "state" / "vm").iterdir()) == []
     assert "vm.directory_failed" in box.kinds(began)
 
 
+def test_one_goes_on_when_branchline_and_the_machine_were_killed(
+    box: VmBox, vmlinuz: Path, tmp_path: Path, began: float
+) -> None:
+    """It joins by itself; the next Branchline waits for that, and sees for itself whether it serves."""
+    bundle = tiny_bundle(tmp_path / "bundle", box.build_key, vmlinuz, version=VERSION, then=True)
+    making = box.begin(*_asked(bundle))
+    until(lambda: "vm.created" in box.kinds(began), "the machine is made")
+    for kept in ("health-password", "administrator-password"):
+        assert (box.directory / "state/vm/directory" / kept).stat().st_mode & 0o777 == 0o600
+    box.kill_control()
+    making.communicate()
+    os.kill(box.emulator("directory"), signal.SIGKILL)
+    box.start_control()
+    try:
+        until(lambda: box.states() == {"directory": "running"}, "the machine is started again")
+        assert "vm.directory_failed" not in box.kinds(began)
+        box.hears("directory", "guest ready")
+        box.hears("directory", "guest ready", typed="\n")
+        until(lambda: "vm.directory_failed" in box.kinds(began), "it is seen that nobody serves")
+        (said,) = [one for one in box.call("events", since=began) if one["kind"] == "vm.directory_failed"]
+        assert "this box finds otherwise" in said["text"]
+        assert box.states() == {"directory": "running"}
+    finally:
+        box.vm("kill", "directory")
+        box.vm("delete", "directory", "--disks", "--yes")
+
+
+@pytest.mark.parametrize(
+    ("address", "who"),
+    [
+        ("10.1.0.10/16", "answers in lan0 already, at "),
+        ("fd00:1::10/64", "answers in lan0 already, at "),
+        ("10.1.0.1/16", "is an address of this box"),
+    ],
+)
+def test_an_address_that_somebody_has_is_refused(
+    box: VmBox, centre: Centre, tmp_path: Path, address: str, who: str
+) -> None:
+    assert who in box.vm(*_asked(tmp_path, address), fails=True)
+    assert box.states() == {}
+
+
 def test_a_bundle_of_somebody_else_is_not_booted(box: VmBox, vmlinuz: Path, tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "bundle", box.build_key, vmlinuz, version=VERSION)
     (bundle / "manifest.json").write_text((bundle / "manifest.json").read_text().replace("none", "much"))
-    assert "is not signed by a key that this box trusts" in _create(box, bundle)
+    assert "is not signed by a key that this box trusts" in box.vm(*_asked(bundle), fails=True)
     assert list((box.directory / "state" / "vm").iterdir()) == []
 
 
@@ -97,7 +141,12 @@ def test_one_command_makes_an_rodc_that_serves_without_the_centre(
     assert made.returncode == 0
     answer = json.loads(said)
     assert (answer["host"], answer["address"]) == (f"br30.{DOMAIN}", f"{ADDRESS}/16")
-    assert {one["name"] for one in answer["health"] if one["ok"]} >= {"dns", "ldap", "kerberos"}
+    checks = {"dns", "ldap", "kerberos", "clock", "sysvol", "replication"}
+    assert {one["name"] for one in answer["health"] if one["ok"]} == checks
+    until(
+        lambda: box.call("vm_health", name="directory")[0]["state"] == "healthy", "the box finds it healthy"
+    )
+    assert {one["name"] for one in box.call("vm_health", name="directory")[0]["results"]} == checks
     disks = sorted(one.name for one in (box.directory / "state" / "vm" / "directory").glob("*.qcow2"))
     assert "seed.qcow2" not in disks
     for kept in ("/run/libvirt/qemu", "/etc/libvirt/qemu"):

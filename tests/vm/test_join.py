@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,9 @@ from vmhost.health.round import check
 from vmhost.health.target import Directory
 
 pytestmark = pytest.mark.timeout(300)
+
+
+CHECKS = ("dns", "ldap", "kerberos", "clock", "sysvol", "replication")
 
 
 class Branch(Centre):
@@ -55,10 +59,13 @@ class Branch(Centre):
         """`guest("begin")`, which goes on."""
         return subprocess.Popen(self._command("begin"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
-    def plant(self, stage: Path) -> None:
-        """Give it what was staged."""
+    def plant(self, stage: Path, *dead: str) -> None:
+        """Give it what was staged, after controllers that are `dead`."""
         (self.directory / "seed").mkdir(exist_ok=True)
-        (self.directory / "seed" / "seed.json").write_text(stage.read_text())
+        seed = json.loads(stage.read_text())
+        seed["centre"] = [*dead, *seed.get("centre", [])]
+        seed["tls"] = tls.make(self.host, str(self.place.v4))
+        (self.directory / "seed" / "seed.json").write_text(json.dumps(seed))
         self.guest("machine")
 
     def _serves(self) -> bool:
@@ -88,19 +95,20 @@ def _branch(name: str, number: int) -> Iterator[Branch]:
 
 
 def _health(
-    controller: Centre, account: str, password: str, directory: Path, site: str = SITE
+    controller: Centre, health: dict[str, str], directory: Path, site: str = SITE, ca: str = ""
 ) -> list[Result]:
-    """What the box makes of it, logging on as `account`."""
+    """What the box makes of it, logging on by what was staged as `health`."""
     secret = directory / "secret"
     secret.touch(mode=0o600)
-    secret.write_text(password)
+    secret.write_text(health["password"])
     target = Directory(
         address=controller.address,
         realm=REALM,
         host=controller.host,
         site=site,
-        account=account,
+        account=health["account"],
         secret=str(secret),
+        ca=ca,
     )
     return asyncio.run(check(target))
 
@@ -113,15 +121,18 @@ def test_an_rodc_serves_and_goes_on_without_the_centre(centre: Centre, group: st
         assert "Denied RODC Password Replication Group" in said
         stage(centre, file, branch.place.name, *place, "--prefetch", group)
         assert os.stat(file).st_mode & 0o777 == 0o600
+        health = json.loads(file.read_text())["health"]
         branch.plant(file)
         branch.guest("begin")
         branch.start()
         assert branch.guest("tend")["done"]
         assert branch.logs_on("alice-1", "Wonderland-1")
         until(branch.lists, "its DNS lists it")
-        found = _health(branch, "alice-1", "Wonderland-1", tmp_path)
+        ca = str(branch.directory / "lib/private/tls/ca.pem")
+        found = _health(branch, health, tmp_path, ca=ca)
         assert state_of(found) == "healthy", found
-        found = _health(centre, "alice-1", "Wonderland-1", tmp_path, site="")
+        assert len(found) == len(CHECKS)
+        found = _health(centre, health, tmp_path, site="")
         assert "no partner" not in found[-1].evidence, found
         centre.tool("group", "addmembers", "branch-1", "carol-1")
         centre.tool("user", "setpassword", "alice-1", "--newpassword=Looking.Glass-2")
@@ -132,7 +143,7 @@ def test_an_rodc_serves_and_goes_on_without_the_centre(centre: Centre, group: st
             assert branch.logs_on("carol-1", "Wonderland-1")
             assert not branch.logs_on("bob-1", "Wonderland-1")
             # It may have tried to replicate meanwhile.
-            found = _health(branch, "alice-1", "Looking.Glass-2", tmp_path)
+            found = _health(branch, health, tmp_path, ca=ca)
             assert state_of(found) in ("healthy", "degraded"), found
         finally:
             centre.mend()
@@ -141,7 +152,8 @@ def test_an_rodc_serves_and_goes_on_without_the_centre(centre: Centre, group: st
         (changed,) = [line for line in said.splitlines() if line.startswith("Change these passwords")]
         assert {"alice-1", "carol-1"} <= set(changed.rpartition(": ")[2].split(", "))
         assert "bob-1" not in changed
-        assert "krbtgt" not in changed + centre.tool("user", "list").replace("krbtgt\n", "")
+        left = changed + centre.tool("user", "list").replace("krbtgt\n", "")
+        assert not any(name in left for name in ("krbtgt", health["account"]))
 
 
 def test_a_full_controller_whose_join_is_cut_off(centre: Centre, tmp_path: Path) -> None:
@@ -154,8 +166,10 @@ def test_a_full_controller_whose_join_is_cut_off(centre: Centre, tmp_path: Path)
         other = ("--site", SITE, "--address", str(branch.place.v4), "--prefetch", "Domain Admins", "--again")
         assert "may not be kept" in stage(centre, file, branch.place.name, *other, fails=True)
         assert "BR2$" in centre.tool("computer", "list")
-        stage(centre, file, branch.place.name, *place, "--again")
-        branch.plant(file)
+        centre.run("kinit", "-c", str(tmp_path / "ticket"), ADMINISTRATOR, input=f"{PASSWORD}\n")
+        ticket = {**os.environ, "KRB5CCNAME": str(tmp_path / "ticket")}
+        stage(centre, file, branch.place.name, *place, "--again", ticket=ticket)
+        branch.plant(file, f"dead.{DOMAIN}")
         beginning = branch.begin()
         assert beginning.stdout is not None
         while b"DomainDnsZones" not in beginning.stdout.readline():
@@ -217,7 +231,7 @@ def test_what_cannot_be_staged(centre: Centre, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", ["v4", "v6"])
 def test_a_new_domain(furnished: None, tmp_path: Path, family: str) -> None:
     with _branch("br5", 25) as branch:
-        seed = {
+        seed: dict[str, Any] = {
             "format": 1,
             "role": "new",
             "realm": REALM,
@@ -226,6 +240,7 @@ def test_a_new_domain(furnished: None, tmp_path: Path, family: str) -> None:
             "address": str(getattr(branch.place, family)),
             "halves": {"workgroup": "AD"},
             "password": PASSWORD,
+            "health": {"account": "chk-br5", "password": "Look.at.me-1"},
         }
         file = tmp_path / "seed.json"
         file.write_text(json.dumps(seed))
@@ -235,6 +250,11 @@ def test_a_new_domain(furnished: None, tmp_path: Path, family: str) -> None:
         assert branch.guest("tend")["done"]
         assert branch.logs_on(ADMINISTRATOR, PASSWORD)
         assert branch.lists()
+        if family == "v4":
+            ca = str(branch.directory / "lib/private/tls/ca.pem")
+            found = _health(branch, seed["health"], tmp_path, ca=ca)
+            assert state_of(found) == "healthy", found
+            assert len(found) == len(CHECKS)
         known = {kind: branch.run("dig", "@127.0.0.1", "+short", kind, branch.host) for kind in ("A", "AAAA")}
         other = {"v4": "AAAA", "v6": "A"}[family]
         assert known.pop(other) == ""
@@ -251,7 +271,7 @@ def test_a_domain_goes_on_from_its_archive(provisioned: Path, tmp_path: Path) ->
         (made,) = (lost.directory / "data").glob("*.tar.bz2")
         archive.write_bytes(made.read_bytes())
     with _branch("br7", 27) as branch:
-        seed = {
+        seed: dict[str, Any] = {
             "format": 1,
             "role": "new",
             "realm": REALM,
@@ -259,6 +279,7 @@ def test_a_domain_goes_on_from_its_archive(provisioned: Path, tmp_path: Path) ->
             "site": CENTRE_SITE,
             "address": str(branch.place.v4),
             "archive": archive.name,
+            "health": {"account": "chk-br7", "password": "Look.at.me-1"},
             "tls": tls.make(branch.host, str(branch.place.v4)),
         }
         (branch.directory / "seed").mkdir()
@@ -279,5 +300,6 @@ def test_a_domain_goes_on_from_its_archive(provisioned: Path, tmp_path: Path) ->
         asked = ["dig", "@127.0.0.1", "+short", "SRV", f"_ldap._tcp.{DOMAIN}"]
         assert branch.run(*asked).split() == ["0", "100", "389", f"{branch.host}."]
         assert "CENTRE$" not in branch.tool("computer", "list")
-        found = _health(branch, "erin-6", "Wonderland-1", tmp_path, site=CENTRE_SITE)
+        found = _health(branch, seed["health"], tmp_path, site=CENTRE_SITE)
         assert state_of(found) == "healthy", found
+        assert len(found) == len(CHECKS)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from vmhost.directory import bundle
 from vmhost.directory.initrd import initrd
@@ -24,18 +25,30 @@ cat /said >/dev/console
 for port in /sys/class/virtio-ports/*; do
   [ "$(cat "$port/name")" = org.branchline.status.0 ] && exec 3<>"/dev/${port##*/}"
 done
+if [ -e /then ]; then  # said when somebody has typed a line
+  (read -r _; mv /then /said) </dev/console &
+fi
 (while :; do cat /said >&3; sleep 1; done) &  # waits while nobody listens
 while :; do echo "guest ready: $(head -c 20 /dev/vdb)"; sleep 1; done
 """
 
 
-def tiny_bundle(directory: Path, key: Path, vmlinuz: Path, *, version: str, **said: object) -> Path:
-    """A bundle signed with `key`; its system, which says `said`, knows its `version`."""
+def tiny_bundle(
+    directory: Path,
+    key: Path,
+    vmlinuz: Path,
+    *,
+    version: str,
+    then: bool = False,
+    **said: Any,
+) -> Path:
+    """A bundle signed with `key`; its system, which knows its `version`, says `said`, `then` done when typed to."""
     directory.mkdir()
     found = modules(vmlinuz.parents[1])
     files = {
         "init": _INIT.encode(),
         "bin/busybox": Path("/bin/busybox").read_bytes(),
+        **({"then": b'{"step": "start", "text": "", "done": true}\n'} if then else {}),
         "said": json.dumps({"step": "start", "text": f"this is {version}", **said}).encode() + b"\n",
         "modules/order": "".join(f"{name}\n" for name in found).encode(),
         **{f"modules/{name}": content for name, content in found.items()},

@@ -16,16 +16,17 @@ from typing import Any
 from vmhost import calls
 from vmhost.creation import Creation
 from vmhost.directory import attached, bundle, planning, tls
+from vmhost.directory.answering import check_free
 from vmhost.directory.following import follow
-from vmhost.directory.hearing import Status
-from vmhost.directory.planning import SEED, Again, Asked
+from vmhost.directory.hearing import EndedError, Status
+from vmhost.directory.planning import CA_FILE, HEALTH_FILE, PASSWORD_FILE, SEED, Again, Asked
 from vmhost.directory.reaching import check_centre, check_service
 from vmhost.domain import disk_file
-from vmhost.durable import replace
 from vmhost.errors import VmError
 from vmhost.lifecycle import Lifecycle
 from vmhost.link import CHANGE_S
 from vmhost.machines import Machines, Tree
+from vmhost.recipe import from_dict
 from vmhost.running import Running
 
 PATIENCE_S = 1800.0
@@ -33,7 +34,9 @@ PATIENCE_S = 1800.0
 _DETACHED_LOOKS = 120  # half a second apart
 _SEED_BYTES = 4 * 2**20
 _SEED_SCRATCH = ".seed-"  # beside the machines: where a seed is made, with its secrets
-PASSWORD_FILE = "administrator-password"
+_LIVES = 60
+"""One that ends in the middle of its join is started again by who keeps it: so often it is looked whether it is."""
+_LOOK_S = 1.0
 
 
 class Directories:
@@ -45,6 +48,7 @@ class Directories:
         self._machines = machines
         self._stirred = asyncio.Event()  # machines are known again, of which one may be on its way
         running.on_stock.append(self._stirred.set)
+        running.on_change.append(self._heard)
         self._creation = creation
         self._lifecycle = lifecycle
         self._told: dict[str, Status] = {}
@@ -67,36 +71,40 @@ class Directories:
     async def _create(self, asked: Asked, again: Again | None) -> Tree:
         archive = again.archive if again is not None else None
         password = f"{secrets.token_urlsafe(15)}.aA1" if asked.join == "new" and archive is None else ""
-        seed = planning.seed(asked, password)
+        seed = planning.seed(asked, password, f"{secrets.token_urlsafe(48)}.aA1")
         host = f"{seed['host']}.{seed['realm'].lower()}"
         storage = self._machines.storage
+        if await self._machines.link.do(lambda connection: calls.exists(connection, asked.name)):
+            raise VmError("refused", f"name: there is a machine {asked.name} already; choose another name")
         try:
+            self._say_check(asked.name, "looking whether its address is free")
+            await check_free(asked.bridge, seed["address"].partition("/")[0])
             if asked.join != "new":
-                self._told[asked.name] = Status("check", "asking the centre", 0.0)
-                await check_centre(seed["realm"], seed["resolvers"])
+                await check_centre(
+                    seed["realm"], seed["resolvers"], lambda said: self._say_check(asked.name, said)
+                )
             seed["tls"] = await asyncio.to_thread(tls.make, host, seed["address"])
+            files = {HEALTH_FILE: f"{seed['health']['password']}\n", CA_FILE: seed["tls"]["ca"]}
+            if password:
+                files[PASSWORD_FILE] = f"{password}\n"
             storage.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
             system = await asyncio.to_thread(bundle.read, Path(asked.bundle), storage.trusted)
             self._told[asked.name] = Status("machine", "making the machine", 0.0)
             with tempfile.TemporaryDirectory(prefix=_SEED_SCRATCH, dir=storage.directory) as scratch:
                 image = await asyncio.to_thread(_seed_image, seed, Path(scratch), archive)
-                recipe = planning.recipe(asked, seed, str(image), system.arch)
+                recipe = planning.recipe(asked, seed, str(image), system.arch, storage.of(asked.name))
                 if again is None:
-                    made = await self._creation.create(recipe)
+                    made = await self._creation.create(recipe, files=files)
                 else:
-                    made = await self._creation.make(planning.like(recipe, again.recipe))
+                    recipe = planning.like(recipe, again.recipe)
+                    made = await self._creation.make(recipe, files=files)
             try:
-                if password:
-                    file = storage.of(asked.name) / PASSWORD_FILE
-                    replace(file, f"{password}\n".encode(), mode=0o600)
                 await self._watch(asked.name)
-                results = await check_service(seed)
-            except (VmError, OSError) as error:
+                results = await check_service(planning.health_of(recipe))
+            except VmError as error:
                 left = await self._undo(asked.name)
                 text = f"{asked.name} has not become a directory and {left or 'is taken back'}: {error}"
                 self._machines.tell("vm.directory_failed", "error", text, {"vm": asked.name})
-                if isinstance(error, OSError):
-                    raise VmError("failed", f"{error.filename}: {error.strerror}") from None
                 raise
             await self._drop_seed(asked.name)
         finally:
@@ -105,6 +113,9 @@ class Directories:
         self._machines.tell("vm.directory", "info", text, {"vm": asked.name, "role": seed["role"]})
         where = {"password": str(self._machines.storage.of(asked.name) / PASSWORD_FILE)} if password else {}
         return {**made, "host": host, "address": seed["address"], "health": results, **where}
+
+    def _say_check(self, name: str, text: str) -> None:
+        self._told[name] = Status("check", text, 0.0)
 
     def progress(self, name: str) -> Tree:
         """How far the directory is that is being made; empty if none is."""
@@ -126,24 +137,48 @@ class Directories:
             self._stirred.clear()
             with contextlib.suppress(VmError):
                 for one in await self._machines.link.do(calls.survey):
-                    has_seed = any(disk.get("name") == SEED for disk in one.recipe.get("disks", []))
+                    has_seed = planning.is_joining(one.recipe)
                     left = one.recipe.get("kind") == "directory" and self._seed_of(one.name).exists()
+                    if has_seed and one.state == "off":
+                        continue  # it goes on when it is started
                     if (has_seed or left) and one.name not in self._told and one.name not in watching:
-                        finish = self._finish if has_seed else self._drop_left
-                        watching[one.name] = asyncio.create_task(finish(one.name))
+                        finish = self._finish(one) if has_seed else self._drop_left(one.name)
+                        watching[one.name] = asyncio.create_task(finish)
                         watching[one.name].add_done_callback(lambda _, name=one.name: watching.pop(name))  # type: ignore[misc]
 
-    async def _finish(self, name: str) -> None:
+    def _heard(self, name: str, event: int, detail: int) -> None:  # noqa: ARG002 - as Running calls it
+        if event == calls.STARTED:
+            self._stirred.set()
+
+    async def _finish(self, one: calls.Found) -> None:
+        name = one.name
         try:
             await self._watch(name)
+            await check_service(planning.health_of(from_dict(one.recipe, name)))
             await self._drop_seed(name)
+        except EndedError:
+            return  # somebody has switched it off: it goes on when it is started
         except VmError as error:
+            if error.kind == "unavailable":
+                return  # libvirtd is gone: when it is back, again
             text = f"{name} has not become a directory: {error}; `branchline vm delete {name} --disks`, then again"
             self._machines.tell("vm.directory_failed", "error", text, {"vm": name})
         else:
             self._machines.tell("vm.directory", "info", f"{name} serves as a directory", {"vm": name})
 
     async def _watch(self, name: str) -> None:
+        """Until it has joined, and over its crashes. VmError if it cannot; EndedError if it stays off."""
+        for _ in range(_LIVES):
+            try:
+                return await self._watch_life(name)
+            except EndedError as error:
+                ended = error
+            await asyncio.sleep(_LOOK_S)
+        raise ended
+
+    async def _watch_life(self, name: str) -> None:
+        if await self._machines.state(name) == "off":
+            raise EndedError("failed", "the machine has ended while it joined, and stays off")
         socket = await self._machines.link.do(lambda connection: calls.status(connection, name))
         if socket is None:
             raise VmError("failed", f"{name} has no status channel; is its bundle one of a directory?")
@@ -201,6 +236,8 @@ def _sweep(directory: Path) -> None:
 
 def _seed_image(seed: dict[str, Any], scratch: Path, archive: Path | None) -> Path:
     """A disk with the seed on it, and the `archive` of a domain, in a directory that only we may read."""
+    if seed["role"] != "new":  # there the centre has made the account of the health checks
+        seed = {name: value for name, value in seed.items() if name != "health"}
     tree, image = scratch / "tree", scratch / "seed.raw"
     tree.mkdir()
     with os.fdopen(os.open(tree / "seed.json", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:

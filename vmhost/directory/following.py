@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from vmhost.directory.hearing import Status, hear
+from vmhost.directory.hearing import EndedError, Status, hear
 from vmhost.errors import VmError
 
 
 async def follow(socket: str, patience: float) -> AsyncGenerator[Status]:
-    """What is new. VmError if the machine ends, or gets no percent further for `patience` seconds.
+    """What is new. EndedError if the machine ends; VmError if it gets no percent further for `patience` seconds.
 
     One that tries the same thing again and again has always something new to say, and gets no further.
     """
@@ -33,6 +33,6 @@ async def follow(socket: str, patience: float) -> AsyncGenerator[Status]:
             "failed", f"for {patience / 60:.0f} min the machine has got no further; it says: {said}"
         ) from None
     except StopAsyncIteration:
-        raise VmError("failed", "the machine has ended while it joined") from None
+        raise EndedError("failed", "the machine has ended while it joined") from None
     finally:
         await heard.aclose()

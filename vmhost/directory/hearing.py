@@ -14,6 +14,10 @@ from vmhost.printable import printable
 _LONGEST = 2**16  # bytes of a line
 
 
+class EndedError(VmError):
+    """The machine does not run, or no longer."""
+
+
 class Status(msgspec.Struct, frozen=True):
     """How far it is: `part` is a fraction, if that is known; `error` why it cannot go on by itself."""
 
@@ -35,11 +39,11 @@ def parse(line: bytes) -> Status | None:
 
 
 async def hear(socket: str) -> AsyncGenerator[Status]:
-    """All that is said on `socket` until the machine ends. VmError if it cannot be heard."""
+    """All that is said on `socket` until the machine ends. EndedError if it cannot be heard."""
     try:
         reader, writer = await asyncio.open_unix_connection(socket, limit=_LONGEST)
     except OSError as error:
-        raise VmError("failed", f"{socket}: the machine cannot be heard: {error.strerror}") from None
+        raise EndedError("failed", f"{socket}: the machine cannot be heard: {error.strerror}") from None
     try:
         while True:
             try:

@@ -11,12 +11,15 @@ from uuid import UUID
 import msgspec
 
 from vmhost.directory import staged
-from vmhost.directory.guest.seed import FORMAT
+from vmhost.directory.guest.seed import FORMAT, checker
 from vmhost.errors import VmError
+from vmhost.health.plan import Health
 from vmhost.recipe import Arch, Recipe, parse
 
 SEED = "seed"
 """Name of the disk with the secrets, which goes when they have been used."""
+HEALTH_FILE, CA_FILE, PASSWORD_FILE = "health-password", "ca.pem", "administrator-password"
+"""In the machine's directory, for root alone: what its health is checked with; a new domain's administrator."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,16 +62,20 @@ def like(made: Recipe, was: Recipe) -> Recipe:
     )
 
 
-def seed(asked: Asked, password: str) -> dict[str, Any]:
-    """All but the TLS key. `password`: of a new domain's administrator. VmError if what was asked does not fit."""
+def seed(asked: Asked, password: str, health: str) -> dict[str, Any]:
+    """All but the TLS key. VmError if what was asked does not fit.
+
+    Of a new domain `password` is its administrator's and `health` that of the account it is checked by.
+    """
     realm = _checked("realm", staged.realm, asked.realm)
     if asked.join == "new":
         address = _checked("address", staged.address, asked.address)
+        host = _checked("host", staged.host, asked.host)
         return {
             "format": FORMAT,
             "role": "new",
             "realm": realm,
-            "host": _checked("host", staged.host, asked.host),
+            "host": host,
             "site": _checked("site", staged.site, asked.site),
             "address": address,
             "gateway": _checked("gateway", lambda text: staged.gateway(text, address), asked.gateway),
@@ -76,6 +83,7 @@ def seed(asked: Asked, password: str) -> dict[str, Any]:
             "time": [_checked("time", staged.server, one) for one in asked.time],
             "halves": {"workgroup": realm.partition(".")[0][:15]},
             "password": password,
+            "health": {"account": checker(host), "password": health},
         }
     stage = asked.stage or {}
     if stage.get("format") != FORMAT or not _is_whole(stage):
@@ -108,8 +116,12 @@ def _is_whole(stage: Mapping[str, Any]) -> bool:
                 check(one)
     except (KeyError, TypeError, ValueError, AttributeError):
         return False
+    health = stage.get("health")
     return (
-        all(isinstance(stage.get(name), str) for name in texts)
+        isinstance(health, dict)
+        and health.get("account") == checker(stage["host"])
+        and isinstance(health.get("password"), str)
+        and all(isinstance(stage.get(name), str) for name in texts)
         and all(isinstance(stage.get(name), list) for name in lists)
         and bool(stage["centre"])
         and isinstance(stage.get("halves"), dict)
@@ -123,8 +135,20 @@ def _checked(name: str, check: Callable[[str], str], value: str) -> str:
         raise VmError("config", f"{name}: {error}") from None
 
 
-def recipe(asked: Asked, seed: Mapping[str, Any], seed_image: str, arch: Arch) -> Recipe:
-    """Of the machine, whose system is for `arch`; its last disk is the seed."""
+def is_joining(recipe: Mapping[str, Any]) -> bool:
+    """Whether a machine with that recipe, as it is kept, has its seed still."""
+    return any(disk.get("name") == SEED for disk in recipe.get("disks", []))
+
+
+def health_of(recipe: Recipe) -> Health:
+    """How a directory's machine is checked. VmError if it is not: nobody can say then whether it serves."""
+    if recipe.health is None:
+        raise VmError("failed", f"the recipe of {recipe.name} has no [health]")
+    return recipe.health
+
+
+def recipe(asked: Asked, seed: Mapping[str, Any], seed_image: str, arch: Arch, directory: Path) -> Recipe:
+    """Of the machine, whose system is for `arch` and files are in `directory`; its last disk is the seed."""
     say = json.dumps  # TOML's basic strings are JSON's
     text = f"""
 name = {say(asked.name)}
@@ -150,5 +174,8 @@ address = {say(seed["address"].partition("/")[0])}
 realm = {say(seed["realm"])}
 host = {say(f"{seed['host']}.{seed['realm'].lower()}")}
 site = {say(seed["site"])}
+account = {say(seed["health"]["account"])}
+secret = {say(str(directory / HEALTH_FILE))}
+ca = {say(str(directory / CA_FILE))}
 """
     return parse(text, "create directory")

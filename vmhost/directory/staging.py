@@ -11,16 +11,18 @@ import json
 import logging
 import os
 import secrets
+import shutil
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterable
 from typing import Any
 
 import ldb
-from samba import NTSTATUSError, WERRORError, remove_dc, sites, subnets
+from samba import NTSTATUSError, WERRORError, gensec, remove_dc, sites, subnets
 from samba.auth import system_session
-from samba.credentials import MUST_USE_KERBEROS, Credentials
+from samba.credentials import MUST_USE_KERBEROS, SPECIFIED, Credentials
 from samba.dcerpc import nbt
 from samba.dsdb import UF_ACCOUNTDISABLE, UF_PARTIAL_SECRETS_ACCOUNT, UF_SERVER_TRUST_ACCOUNT
 from samba.net import Net
@@ -28,11 +30,12 @@ from samba.netcmd import CommandError
 from samba.param import LoadParm
 from samba.samdb import SamDB
 
+from vmhost.directory.guest import checker
+from vmhost.directory.guest.checker import MARK
 from vmhost.directory.guest.halves import Halves
 from vmhost.directory.guest.seed import FORMAT
+from vmhost.directory.guest.seed import checker as named
 
-MARK = "branchline"
-"""In `adminDescription` of the accounts that are ours to make anew or remove."""
 _CENTRES = 3  # as many resolvers as a resolv.conf has
 _IN_CHAIN = "1.2.840.113556.1.4.1941"
 _CONTROLLER = UF_SERVER_TRUST_ACCOUNT | UF_PARTIAL_SECRETS_ACCOUNT  # one of them in userAccountControl
@@ -49,14 +52,19 @@ class Centre:
         self.lp = LoadParm()
         self.lp.set("realm", realm)
         self.creds = Credentials()
-        self.creds.guess(self.lp)
         if user:
+            self.creds.guess(self.lp)
             self.creds.parse_string(user)
             if not self.creds.get_realm():
                 self.creds.set_realm(realm)
             self.creds.set_password(password)
         else:
+            # What is guessed is the name of who runs this, whatever the ticket says.
+            self.creds.set_named_ccache(_ticket(), SPECIFIED, self.lp)
             self.creds.set_kerberos_state(MUST_USE_KERBEROS)
+        self.creds.set_gensec_features(
+            self.creds.get_gensec_features() | gensec.FEATURE_SEAL
+        )  # for passwords
         self.server = server or self._find(realm)
         try:
             self.database = SamDB(
@@ -91,7 +99,9 @@ class Centre:
         if account is None:
             return []
         given_to = f"(msDS-RevealedDSAs={ldb.binary_encode(str(account.dn))})"
-        chosen = f"(&{given_to}(!(sAMAccountName=krbtgt_*)))"  # its own krbtgt goes with it
+        # Its own krbtgt goes with it, and so does the account of its health.
+        own = f"(sAMAccountName=krbtgt_*)(sAMAccountName={ldb.binary_encode(named(host))})"
+        chosen = f"(&{given_to}(!(|{own})))"
         # In pages: an answer has a thousand entries at most.
         given = self.database.search(
             expression=chosen, attrs=["sAMAccountName"], controls=["paged_results:1:500"]
@@ -113,6 +123,7 @@ class Centre:
         account = self.account(host)
         if account is not None:
             self.check_ours(account, host)
+        checker.remove(self.database, host)
         try:
             remove_dc.remove_dc(self.database, logging.getLogger("remove"), host.upper())
         except remove_dc.DemoteException:
@@ -202,20 +213,30 @@ def stage(asked: dict[str, Any]) -> dict[str, Any]:
                 "has to be made anew as well"
             )
         centre.check_ours(account, host)
+    earlier = checker.find(centre.database, host)
+    if earlier is not None and str(earlier.get("adminDescription", idx=0)) != MARK:
+        raise StageError(
+            f"the account {named(host)} was not made by Branchline and is left alone; choose another --host"
+        )
     controllers = centre.controllers()
-    password = f"{secrets.token_urlsafe(48)}.aA1"
+    password, health = (f"{secrets.token_urlsafe(48)}.aA1" for _ in range(2))
     half = Halves(role, host, asked["site"], centre.server, password, creds=centre.creds, lp=centre.lp)
     if role == "rodc":
-        half.reveal(dict.fromkeys(allowed), dict.fromkeys(denied))
+        half.reveal(dict.fromkeys([*allowed, checker.where(centre.database, host)]), dict.fromkeys(denied))
         centre.check_allowed(prefetch, half.never_reveal_sid)
     centre.site(asked["site"], asked["subnets"])
     if account is not None:
         centre.remove(host)  # a controller that may serve: nothing that could be refused comes after
+    checker.remove(centre.database, host)
     try:
+        checker.make(centre.database, host, health)
+        if role == "rodc":
+            prefetch.append(checker.find(centre.database, host))
         halves = half.at_the_centre(asked["address"])
         _mark(centre.database, half.acct_dn)
     except BaseException:
         half.cleanup_old_join(force=True)
+        checker.remove(centre.database, host)
         raise
     resolvers = [addresses[0] for addresses in controllers.values()]
     return {
@@ -235,8 +256,21 @@ def stage(asked: dict[str, Any]) -> dict[str, Any]:
         ],
         "halves": {**halves, "workgroup": str(half.domain_name)},
         "password": password,
+        "health": {"account": named(host), "password": health},
         "staged": int(time.time()),
     }
+
+
+def _ticket() -> str:
+    """Where it is kept. StageError if there is none: Samba would die of it."""
+    kept = os.environ.get("KRB5CCNAME") or f"/tmp/krb5cc_{os.getuid()}"
+    kept = kept if ":" in kept else f"FILE:{kept}"
+    tool = shutil.which("klist")
+    if tool is None or subprocess.run([tool, "-s", "-c", kept], check=False).returncode != 0:
+        raise StageError(
+            f"there is no ticket in {kept} that is good still; without --user, `kinit` as an administrator first"
+        )
+    return kept
 
 
 def _mark(database: Any, account: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from vmhost import calls
+from vmhost.directory.planning import is_joining
 from vmhost.errors import VmError
 from vmhost.health.plan import Health, target_of
 from vmhost.health.result import Result
@@ -86,9 +87,11 @@ class Watch:
         """Which machines run, and how they are to be checked."""
         plans = {}
         for one in await self._machines.link.do(calls.survey):
+            if one.name in self._machines.making or is_joining(one.recipe):
+                continue  # who makes it says what becomes of it
             recipe = self._machines.recipe(one)
             plan = None if recipe is None else recipe.health
-            if plan is not None and one.state == "running" and one.name not in self._machines.making:
+            if plan is not None and one.state == "running":
                 plans[one.name] = plan
         for name in self._watched.keys() - plans.keys():
             self._forget(name)

@@ -114,7 +114,7 @@ def directory(file: Path, user: str, password_file: Any, remove: bool, as_json: 
     except OSError as error:
         raise Failure(f"{file}: {error.strerror}; the account is made, --again with another FILE") from None
     if as_json:
-        print_json([{name: value for name, value in answer.items() if name != "password"}])
+        print_json([{name: value for name, value in answer.items() if name not in ("password", "health")}])
     elif remove:
         click.echo(f"{given['host']} is no controller of {given['realm']} any more")
         if answer["revealed"]:

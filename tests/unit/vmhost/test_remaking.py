@@ -28,6 +28,7 @@ STAGE = {
     "time": [],
     "prefetch": [],
     "halves": {"workgroup": "AD"},
+    "health": {"account": "chk-br1", "password": "h"},
 }
 
 
@@ -96,9 +97,9 @@ def test_a_domain_goes_to_another_host(tmp_path: Path) -> None:
         recipe, tmp_path, _manifest(recipe, "domain.tar.bz2", "machine.json"), Given(host="dc2")
     )
     assert like.archive == tmp_path / "domain.tar.bz2"
-    seed = planning.seed(asked, "")
+    seed = planning.seed(asked, "", "h")
     assert (seed["role"], seed["host"], seed["site"]) == ("new", "dc2", "Here")
-    made = planning.like(planning.recipe(asked, seed, "/seed.raw", "x86-64"), like.recipe)
+    made = planning.like(planning.recipe(asked, seed, "/seed.raw", "x86-64", tmp_path), like.recipe)
     assert (made.memory, made.backup, made.networks) == (recipe.memory, recipe.backup, recipe.networks)
     assert [(disk.name, disk.image, disk.size) for disk in made.disks] == [
         ("data", "", 20 * 2**30),
@@ -112,4 +113,4 @@ def test_a_branch_joins_again(tmp_path: Path) -> None:
     recipe = _recipe("rodc")
     asked, like = again(recipe, tmp_path, _manifest(recipe), Given(stage=STAGE, bundle="/srv/dc-2"))
     assert (asked.join, asked.realm, asked.bundle, like.archive) == ("rodc", "AD.EXAMPLE", "/srv/dc-2", None)
-    assert planning.seed(asked, "")["password"] == "p"
+    assert planning.seed(asked, "", "h")["password"] == "p"

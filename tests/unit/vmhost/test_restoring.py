@@ -1,7 +1,7 @@
 """Whatever ends a restore, and wherever: the machine is what it was or what it was to be, and no disk is lost."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ class _Making(Creation):
         super().__init__(box.machines, box.running, Abilities())
         self._box, self._make = box, make
 
-    async def make(self, recipe: Recipe, uuid: str = "") -> Tree:
+    async def make(self, recipe: Recipe, uuid: str = "", files: Mapping[str, str] | None = None) -> Tree:
         await self._make(self._box)
         return {}
 

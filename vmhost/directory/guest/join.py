@@ -68,7 +68,8 @@ class Guest:
         else:
             joining.join(seed, password, self._say_join)
         machine.furnish(seed, joined=True)
-        known = {**dataclasses.asdict(seed), "format": seeds.FORMAT, "password": "", "tls": {}, "archive": ""}
+        secret: dict[str, object] = {"password": "", "health": {}, "tls": {}, "archive": ""}
+        known = {**dataclasses.asdict(seed), "format": seeds.FORMAT, **secret}
         os.sync()  # Samba's databases, before it is said that they are good
         machine.write(str(self._joined), json.dumps(known))
         password.unlink(missing_ok=True)  # Samba has it

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import ldb
+from samba import NTSTATUSError
 from samba.param import LoadParm
 
-from vmhost.directory.guest import account
+from vmhost.directory.guest import account, checker
 from vmhost.directory.guest.halves import Halves
 from vmhost.directory.guest.seed import Seed
 
@@ -42,14 +43,29 @@ def join(seed: Seed, kept: Path, say: Say) -> None:
     account.RefusedError if the centre will never have us; ldb.LdbError, WERRORError, NTSTATUSError or OSError
     for what may be better the next time.
     """
-    server = seed.centre[0]
     lp = settings(seed)
-    say(f"asking {server}", 0.02)
-    creds = account.own(server, lp, seed.host, seed.password, kept)
+    server, creds = _answering(seed, lp, kept, say)
     _check_clock(server, lp, creds)
     wipe()
     half = _Told(seed, server, kept.read_text(), creds, lp, say)
     half.at_the_branch(seed.halves)
+
+
+def _answering(seed: Seed, lp: Any, kept: Path, say: Say) -> tuple[str, Any]:
+    """The first controller that knows us, and our credentials."""
+    dead = ""
+    for server in seed.centre:
+        say(f"{dead}asking {server}", 0.02)
+        try:
+            return server, account.own(server, lp, seed.host, seed.password, kept)
+        except account.RefusedError as error:
+            if not dead:
+                raise
+            # The first has made our account, and may not have told the others yet.
+            dead += f"{server} refuses us: {error}; "
+        except (ldb.LdbError, NTSTATUSError) as error:
+            dead += f"{server} does not answer ({error.args[1]}); "
+    raise OSError(dead.removesuffix("; "))
 
 
 def settings(seed: Seed) -> Any:
@@ -123,6 +139,7 @@ def new(seed: Seed, say: Say) -> None:
     # Not as a process of its own: its arguments, and so the password, would be seen by all.
     if cmd_sambatool()._run("samba-tool", "domain", "provision", *arguments):
         raise account.RefusedError("Samba cannot make the domain; why is in the journal of the machine")
+    checker.make_here(seed.host, seed.health["password"])
 
 
 def _check_clock(server: str, lp: Any, creds: Any) -> None:

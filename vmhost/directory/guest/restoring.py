@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ipaddress import ip_interface
 from pathlib import Path
 
-from vmhost.directory.guest import account
+from vmhost.directory.guest import account, checker
 from vmhost.directory.guest.joining import SAMBA, SMB_CONF, wipe
 from vmhost.directory.guest.seed import Seed
 
@@ -39,6 +39,7 @@ def restore(seed: Seed, archive: Path, say: Say) -> None:
         raise account.RefusedError(f"Samba cannot make the domain from its archive: {why}")
     say("finishing", 0.9)
     _settle(seed)
+    checker.make_here(seed.host, seed.health["password"])
 
 
 def _settle(seed: Seed) -> None:

@@ -10,6 +10,11 @@ from typing import Any
 FORMAT = 1
 
 
+def checker(host: str) -> str:
+    """The account that the health of that controller is checked by: of the 20 characters that Windows allows, 19."""
+    return f"chk-{host}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Seed:
     """Addresses are texts; `address` has its prefix length."""
@@ -36,6 +41,8 @@ class Seed:
     """File beside the seed with the domain that is to be gone on with (`samba-tool domain backup`); for `new`."""
     halves: dict[str, str] = field(default_factory=dict)
     """What the centre's half of the join has found out."""
+    health: dict[str, str] = field(default_factory=dict, repr=False)
+    """For `new`: `account` and `password` that the box checks its health by; else the centre has made it."""
     password: str = field(default="", repr=False)
     """Of our account until we have joined; for `new`, of the domain's administrator."""
 
