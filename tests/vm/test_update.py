@@ -88,7 +88,8 @@ def test_a_system_that_says_it_is_done_and_does_not_serve(
     until(lambda: box.call("vm_updates").get(dc, {}).get("step") == "stop", "it shuts down")
     service.close()
     until(lambda: box.call("vm_updates").get(dc, {}).get("step") == "health", "it is up and does not serve")
-    box.vm("kill", dc)
+    with box.libvirt() as connection:
+        connection.lookupByName(dc).destroy()
     assert updating.wait() == 1
     box.hears(dc, f"guest ready: system {OLD[:13]}")
     (evidence,) = _evidence(box, "vm.update_undone", began)
