@@ -52,7 +52,7 @@ def _said(kind: int, body: bytes) -> str:
     if kind == Kind.CREDIT:
         return f"stream {numbers[0]} up to offset {numbers[1]}"
     if kind == Kind.FAILED:
-        number = numbers[1]  # the peer's word: anything up to 2**64
+        number = numbers[1]  # the peer's word: anything below 2**62
         if number not in errno.errorcode:
             return f"stream {numbers[0]}: error {number}"
         return f"stream {numbers[0]}: {errno.errorcode[number]}, {os.strerror(number)}"
