@@ -19,6 +19,15 @@ def stage(
     ticket: dict[str, str] | None = None,
 ) -> str:
     """`branchline vm stage directory` on the centre's controller: what it says. `ticket`: in that environment."""
+    done = try_to_stage(centre, file, host, *options, ticket=ticket)
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stderr if fails else done.stdout
+
+
+def try_to_stage(
+    centre: Centre, file: Path, host: str, *options: str, ticket: dict[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """The same, however it ends."""
     secret = file.parent / "password"
     secret.write_text(PASSWORD)
     command = [
@@ -26,11 +35,9 @@ def stage(
         *("--realm", DOMAIN, "--server", centre.host, "--host", host),
         *(() if ticket else ("--user", ADMINISTRATOR, "--password-file", str(secret))),
     ]
-    done = subprocess.run(
+    return subprocess.run(
         centre.inside(*command, *options), capture_output=True, text=True, cwd=ROOT, env=ticket
     )
-    assert (done.returncode != 0) == fails, done.stdout + done.stderr
-    return done.stderr if fails else done.stdout
 
 
 def logs_on(kdc: str, user: str, password: str, scratch: Path, *within: str) -> bool:

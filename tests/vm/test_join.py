@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from tests.vm.box import until
 from tests.vm.centre import ADMINISTRATOR, DOMAIN, PASSWORD, REALM, Centre, Place
 from tests.vm.centre import SITE as CENTRE_SITE
-from tests.vm.joining import ROOT, SITE, logs_on, stage
+from tests.vm.joining import ROOT, SITE, logs_on, stage, try_to_stage
 from vmhost.directory import tls
 from vmhost.health.result import Result, state_of
 from vmhost.health.round import check
@@ -226,6 +227,20 @@ def test_what_cannot_be_staged(centre: Centre, tmp_path: Path) -> None:
     )
     assert centre.tool("computer", "list") == before
     assert not file.exists()
+
+
+def test_two_that_stage_the_same_host(centre: Centre, tmp_path: Path) -> None:
+    """One of them does; the other leaves what that makes alone."""
+    options = ("--role", "dc", "--site", SITE, "--address", "10.1.0.26/16")
+    with ThreadPoolExecutor(2) as both:
+        files = tmp_path / "one", tmp_path / "other"
+        tries = list(both.map(lambda file: try_to_stage(centre, file, "br6", *options), files))
+    (refused,) = [done.stderr for done in tries if done.returncode]
+    assert "already" in refused
+    (file,) = [file for file in files if file.exists()]
+    assert "BR6$" in centre.tool("computer", "list")
+    assert "chk-br6" in centre.tool("user", "list")
+    stage(centre, file, "br6", "--remove")
 
 
 @pytest.mark.parametrize("family", ["v4", "v6"])

@@ -37,11 +37,10 @@ class Agents:
         running.on_change.append(self._changed)
         running.on_stock.append(self._stirred.set)
 
-    def told(self, name: str) -> Tree | None:
-        """What is known of the guest; None if it does not run."""
-        if name not in self._watched:
-            return None
-        standing = self._watched[name].standing
+    def told(self, name: str) -> Tree:
+        """What is known of the guest of a machine that runs."""
+        watched = self._watched.get(name) or _Watched()  # one that has just been started is seen in a moment
+        standing = watched.standing
         known = {} if standing.facts is None else msgspec.to_builtins(standing.facts)
         return {
             "agent": standing.state,

@@ -218,6 +218,11 @@ def stage(asked: dict[str, Any]) -> dict[str, Any]:
         raise StageError(
             f"the account {named(host)} was not made by Branchline and is left alone; choose another --host"
         )
+    if earlier is not None and not asked["again"]:
+        raise StageError(
+            f"there is an account {named(host)} already: {host} is being staged by somebody else now, or that was cut "
+            "off; then `--again` goes on"
+        )
     controllers = centre.controllers()
     password, health = (f"{secrets.token_urlsafe(48)}.aA1" for _ in range(2))
     half = Halves(role, host, asked["site"], centre.server, password, creds=centre.creds, lp=centre.lp)
@@ -227,9 +232,11 @@ def stage(asked: dict[str, Any]) -> dict[str, Any]:
     centre.site(asked["site"], asked["subnets"])
     if account is not None:
         centre.remove(host)  # a controller that may serve: nothing that could be refused comes after
-    checker.remove(centre.database, host)
+    if earlier is not None:
+        checker.remove(centre.database, host)
+    # One entry, made at once: of two that stage the same host at the same time, one fails here, with nothing made yet.
+    checker.make(centre.database, host, health)
     try:
-        checker.make(centre.database, host, health)
         if role == "rodc":
             prefetch.append(checker.find(centre.database, host))
         halves = half.at_the_centre(asked["address"])

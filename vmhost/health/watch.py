@@ -48,6 +48,8 @@ class Watch:
         if name:
             self._machines.must_know(name)
             if name not in self._watched:
+                await self._look(time.monotonic())  # it may have been made a moment ago
+            if name not in self._watched:
                 raise VmError("refused", f"{name} is not checked: it is off, or its recipe has no [health]")
         now = time.monotonic()
         return [
