@@ -73,7 +73,7 @@ class Creation:
         try:
             directory = await machines.storage.make(recipe, disks, progress)
             for file, text in files.items():
-                replace(directory / file, text.encode(), mode=0o600)
+                await asyncio.to_thread(replace, directory / file, text.encode(), mode=0o600)
             boot = machines.storage.boot(name)
             xml = domain_xml(recipe, ability.accelerator, directory, uuid, boot)
             await machines.link.do(
@@ -89,7 +89,7 @@ class Creation:
                 self._running.let_go(name)
                 await self._undo(name)
             if name not in machines.abandoned and not isinstance(error, asyncio.CancelledError):
-                machines.storage.remove(name)
+                await asyncio.to_thread(machines.storage.remove, name)
             if isinstance(error, OSError):
                 raise VmError(
                     "failed", f"{error.filename or machines.storage.of(name)}: {error.strerror}"

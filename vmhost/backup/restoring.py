@@ -146,7 +146,8 @@ class Restoring:
         machines = self._machines
         if name in machines.abandoned:
             return  # what was made of it is taken back first
-        for place in [one for other, one in machines.storage.all_gave_way() if other == name]:
+        all_places = await asyncio.to_thread(machines.storage.all_gave_way)
+        for place in [one for other, one in all_places if other == name]:
             try:
                 await self._settle_one(name, place)
             except (VmError, OSError) as error:
@@ -177,13 +178,16 @@ class Restoring:
             await asyncio.to_thread(machines.storage.put_back, name, place)
         if note.xml and not defined:
             await machines.link.do(
-                lambda connection: calls.define(connection, note.xml, note.autostart), CHANGE_S
+                lambda connection: calls.define(connection, note.xml, note.autostart and not note.beware),
+                CHANGE_S,
             )
         for one in await machines.link.do(calls.survey):
             if one.name == name:
                 machines.known[name] = known(one)
         await asyncio.to_thread(gave_way.settle, disks)
         text = f"{name} is what it was: it was not restored from {note.backup}; try that again if it is still wanted"
+        if note.beware:  # its successor may have taken its place at the centre before it failed
+            text += ". It is not started by itself: if the new one had joined, this one must never be booted"
         machines.tell("vm.restore_undone", "warning", text, {"vm": name, "path": note.backup})
 
 

@@ -73,7 +73,10 @@ class Taking:
         try:
             await self._machines.link.do(lambda connection: job.cancel(connection, name))
         except VmError:  # no job of libvirt, or not any more
-            task, journal = self._tasks[name], await asyncio.to_thread(self._read, name)
+            task = self._tasks.get(name)
+            if task is None:
+                return {"name": name}  # it has just ended
+            journal = await asyncio.to_thread(self._read, name)
             task.cancel()
             await asyncio.wait((task,))
             if journal is not None:

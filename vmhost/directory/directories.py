@@ -218,6 +218,11 @@ class Directories:
     async def _undo(self, name: str) -> str:
         """What is left of it, and what to do; empty if nothing is."""
         try:
+            found = [one for one in await self._machines.link.do(calls.survey) if one.name == name]
+            if not any(planning.is_joining(one.recipe) for one in found):
+                return (
+                    "is not there any more"  # deleted meanwhile: what bears its name now is another machine
+                )
             await self._lifecycle.pull_plug(name)
             await self._lifecycle.forget(name, disks=True)
         except VmError as error:

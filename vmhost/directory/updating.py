@@ -47,18 +47,26 @@ class Updating:
 
     async def run(self) -> None:
         """Undo what the end of this process or of libvirtd has cut off, until cancelled."""
+        passed_over = False
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RETRY_S if self._stuck else None):
+                async with asyncio.timeout(RETRY_S if self._stuck or passed_over else None):
                     await self._stirred.wait()
             self._stirred.clear()
+            passed_over = False
             for name in list(self._machines.known):
-                # libvirtd is gone again; it is said already; or it is being updated
-                with contextlib.suppress(VmError), self._machines.holding(name, "updated"):
-                    kept = await asyncio.to_thread(slots.read, self._machines.storage.of(name))
-                    if kept is not None and kept.trying is not None:
-                        last = Status("start", "branchline or libvirtd ended before it had proved healthy")
-                        await self._undo(name, kept, last)
+                try:
+                    with self._machines.holding(name, "updated"):
+                        kept = await asyncio.to_thread(slots.read, self._machines.storage.of(name))
+                        if kept is not None and kept.trying is not None:
+                            last = Status(
+                                "start", "branchline or libvirtd ended before it had proved healthy"
+                            )
+                            await self._undo(name, kept, last)
+                except (
+                    VmError
+                ):  # something else is under way with it, or libvirtd is gone, or it is said already
+                    passed_over = True
 
     def under_way(self) -> Tree:
         """By machine, how far its update is: step, text, part."""
