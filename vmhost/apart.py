@@ -11,12 +11,16 @@ import msgspec
 
 from vmhost.errors import VmError
 
+_WITHIN_S = 120.0  # of a box that is short of everything; who asks may hold others up
+
 
 def ask(module: str, *arguments: object) -> Any:
     """What the `answer` of a module says to plain arguments; bytes are to be base64. It blocks for 0.2 s; VmError."""
-    command = [sys.executable, "-P", "-m", module]
+    command, typed = [sys.executable, "-P", "-m", module], msgspec.json.encode(arguments)
     try:
-        done = subprocess.run(command, input=msgspec.json.encode(arguments), capture_output=True, check=False)
+        done = subprocess.run(command, input=typed, capture_output=True, check=False, timeout=_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        raise VmError("failed", f"{module} has not answered within {_WITHIN_S:.0f} s") from None
     except OSError as error:
         raise VmError("failed", f"this box cannot run another process ({error.strerror})") from None
     if done.returncode != 0:

@@ -25,6 +25,7 @@ from appliance.rpc import Params, RpcError
 from appliance.rpc_asyncio import AsyncHandler
 from appliance.trust import Invitation, Trust
 from vmhost import apart
+from vmhost.errors import VmError
 
 USUAL_LIFE_S = 3600.0
 LONGEST_LIFE_S = 7 * 86400.0
@@ -62,7 +63,10 @@ class Enrolment:
         async with self._in_force.changing:
             config, now = self._in_force.config, self._clock()
             token = await asyncio.to_thread(self._token, config, params)
-            told = await asyncio.to_thread(apart.ask, "appliance.enrolment.token", str(token))
+            try:
+                told = await asyncio.to_thread(apart.ask, "appliance.enrolment.token", str(token))
+            except VmError as error:
+                raise RpcError("failed", f"{error}; nothing was changed") from None
             key = PublicKey.parse(told)
             life = float(params.get("life") or USUAL_LIFE_S)
             if not 1 <= life <= LONGEST_LIFE_S:

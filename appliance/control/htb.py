@@ -8,7 +8,8 @@ from typing import Final
 from appliance.control.shaping import HtbClass
 from appliance.intercept import netlink
 
-AT_ROOT: Final = 0xFFFFFFFF  # the parent of an interface's first discipline
+_MOST: Final = 0xFFFFFFFF
+AT_ROOT: Final = _MOST  # the parent of an interface's first discipline
 
 _HEAD: Final = struct.Struct("=4xiIII")  # struct tcmsg: interface, handle, parent, info
 _KIND, _OPTIONS = 1, 2
@@ -50,9 +51,10 @@ def discipline(default: int) -> bytes:
 
 
 def parameters(wanted: HtbClass) -> bytes:
-    """A class of an htb."""
-    rates = b"".join(_RATE.pack(_ETHERNET, 0, 0, 0, rate) for rate in (wanted.rate, wanted.ceil))
-    bursts = (_ticks(wanted.burst, rate) for rate in (wanted.rate, wanted.ceil))
+    """A class of an htb. What is beyond 34 Gbit/s is held to that: the kernel's number for it has 32 bits."""
+    both = [min(max(rate, 1), _MOST) for rate in (wanted.rate, wanted.ceil)]
+    rates = b"".join(_RATE.pack(_ETHERNET, 0, 0, 0, rate) for rate in both)
+    bursts = (_ticks(wanted.burst, rate) for rate in both)
     options = rates + _CLASS.pack(*bursts, _QUANTUM, 0, wanted.prio)
     return _said("htb", netlink.attribute(_HTB_PARAMETERS, options))
 
@@ -70,4 +72,4 @@ def _said(kind: str, options: bytes) -> bytes:
 
 def _ticks(burst: int, rate: int) -> int:
     """How long `burst` bytes take at `rate` bytes/s, as the kernel counts it in 32 bits."""
-    return min(burst * 1_000_000_000 // rate // _TICK_NS, 0xFFFFFFFF)
+    return min(burst * 1_000_000_000 // rate // _TICK_NS, _MOST)

@@ -15,6 +15,7 @@ from appliance.control.planes import Planes
 from appliance.rpc import Params, RpcError
 from appliance.rpc_asyncio import AsyncHandler
 from vmhost import apart, durable
+from vmhost.errors import VmError
 
 
 class Keys:
@@ -37,7 +38,10 @@ class Keys:
         """Make the next key, if there is none yet, and announce it; `waiting`: peers that have not taken it yet."""
         path = identity.next_path(self._key)
         async with self._in_force.changing:
-            number = await asyncio.to_thread(apart.ask, identity.__name__, str(path))
+            try:
+                number = await asyncio.to_thread(apart.ask, identity.__name__, str(path))
+            except VmError as error:
+                raise RpcError("failed", f"{error}; nothing was changed") from None
             if number == 0:
                 self._emit("key.made", "info", "the box's next key was made", {"file": str(path)})
             elif number != errno.EEXIST:

@@ -22,7 +22,9 @@ CACHE = Path(__file__).parents[2] / ".cache" / "vm"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--restored", action="store_true", help="also make a domain again in an emulated machine: minutes"
+        "--restored",
+        action="store_true",
+        help="a real directory is also backed up, proved, goes back and is made again: 10 minutes more",
     )
 
 

@@ -51,7 +51,8 @@ def _addresses(info: Mapping[str, object]) -> Iterator[str]:
                 found = ipaddress.ip_interface(f"{info.get(f'{key}.addr')}/{info.get(f'{key}.prefix')}")
             except ValueError:
                 continue
-            if not found.is_loopback and not found.is_link_local:
+            # A scope means something in the guest only, and may be any text.
+            if not (found.is_loopback or found.is_link_local or getattr(found, "scope_id", None)):
                 yield str(found)
 
 

@@ -22,5 +22,10 @@ def test_bursts_are_times() -> None:
     assert told(HtbClass(3, 1, 10_000_000, 10_000_000))[BURSTS] == (15625, 15625)
 
 
+def test_a_rate_beyond_the_kernel_s_number() -> None:
+    """40 Gbit/s is 5e9 bytes/s."""
+    assert told(HtbClass(3, 1, 0, 5_000_000_000))[2:6:3] == (1, 2**32 - 1)
+
+
 def test_what_does_not_fit_into_32_bits_is_as_long_as_can_be() -> None:
     assert told(HtbClass(3, 1, 1000, UNLIMITED))[BURSTS] == (2**32 - 1, 15625)

@@ -43,6 +43,16 @@ def test_what_an_honest_guest_says() -> None:
     )
 
 
+def test_an_address_with_a_scope_that_is_a_text() -> None:
+    said = {
+        "if.count": 1,
+        "if.0.addr.count": 1,
+        "if.0.addr.0.addr": "2001:db8::1%\x1b[2J",
+        "if.0.addr.0.prefix": 64,
+    }
+    assert facts(said).addresses == ()
+
+
 def test_an_agent_that_tells_nothing() -> None:
     found = facts({})
     assert (found.os, found.host, found.addresses, found.file_systems) == ("", "", (), ())
