@@ -245,9 +245,8 @@ class Lane:
     def _handshake(self, _events: int) -> None:
         try:
             if self._tls is None:
-                self.error = self._tcp.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                if self.error:
-                    raise OSError(self.error, os.strerror(self.error))
+                if error_number := self._tcp.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                    raise OSError(error_number, os.strerror(error_number))
                 # If the other side is gone already, ssl closes the socket itself: epoll must have let go of it.
                 self._loop.unregister(self._fd)
                 self._tls = self._context.wrap_socket(
@@ -261,7 +260,10 @@ class Lane:
         except ssl.SSLWantWriteError:
             self._loop.modify(self._fd, select.EPOLLOUT)
             return
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            self._broke(error)
+            return
+        except ValueError as error:
             self.close(_tls_reason(error))
             return
         self._handshake_timer.cancel()
@@ -339,7 +341,7 @@ class Lane:
         return True
 
     def _broke(self, error: OSError) -> None:
-        self.error = error.errno or 0
+        self.error = errno.ECONNRESET if isinstance(error, ssl.SSLEOFError) else error.errno or 0
         self.close(_tls_reason(error))
 
     def _fill(self) -> bool:

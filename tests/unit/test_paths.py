@@ -237,6 +237,36 @@ def test_a_peer_that_hangs_is_silent_and_its_path_is_not_down(boxes: Any, wans: 
     assert all(watch.usable for watch in branch.choice.paths.values())
 
 
+@pytest.mark.parametrize("linger", [bytes(8), b"\1\0\0\0\0\0\0\0"], ids=["closed", "reset"])
+def test_a_host_that_hangs_up_during_the_handshake_is_down_and_its_path_is_not(
+    boxes: Any, linger: bytes
+) -> None:
+    """So a host answers whose data plane is just ending: the kernel has accepted what nobody will take."""
+    boxes.up()
+    branch = boxes.peers["branch"].attachment
+    boxes.kill("dc")
+    states = set()
+    turns = 0
+
+    def hang_up(_events: int) -> None:
+        nonlocal turns
+        sock, _ = listening.accept()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        sock.close()
+        turns += 1
+
+    def hung_up() -> bool:
+        states.add(branch.state)
+        return turns > 2 * len(Role)
+
+    with socket.create_server(("127.0.0.1", boxes.port)) as listening:
+        boxes.loop.register(listening.fileno(), 1, hang_up)
+        boxes.until(hung_up)
+        boxes.loop.unregister(listening.fileno())
+    assert branch.state is State.DOWN
+    assert State.PATH_DOWN not in states
+
+
 def test_streams_that_nobody_comes_back_for_are_reset_on_both_sides(
     boxes: Any, wans: list[Wan], listener: socket.socket
 ) -> None:
