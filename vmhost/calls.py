@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
+from xml.etree import ElementTree
 
 from vmhost.domain import (
     NAMESPACE,
@@ -97,6 +99,21 @@ def boot_from(connection: Any, name: str, boot: Boot) -> None:
     flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
     xml = switched(domain.XMLDesc(flags), boot)
     connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+
+
+def keep(connection: Any, name: str, **changed: Any) -> None:
+    """Put values in the place of what is kept of a machine's recipe."""
+    import libvirt
+
+    domain = connection.lookupByName(name)
+    element = ElementTree.Element("recipe")
+    kept = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE)
+    element.text = json.dumps({**kept_recipe(kept), **changed})
+    flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG
+    if domain.isActive():
+        flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE
+    text = ElementTree.tostring(element, encoding="unicode")
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, "branchline", NAMESPACE, flags)
 
 
 def start(connection: Any, name: str) -> None:

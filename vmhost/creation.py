@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 
 from vmhost import calls
@@ -89,7 +90,8 @@ class Creation:
                 self._running.let_go(name)
                 await self._undo(name)
             if name not in machines.abandoned and not isinstance(error, asyncio.CancelledError):
-                await asyncio.to_thread(machines.storage.remove, name)
+                with contextlib.suppress(VmError):  # it is half made then, which is told
+                    await asyncio.to_thread(machines.storage.remove, name)
             if isinstance(error, OSError):
                 raise VmError(
                     "failed", f"{error.filename or machines.storage.of(name)}: {error.strerror}"

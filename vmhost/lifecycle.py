@@ -123,7 +123,14 @@ class Lifecycle:
         if await machines.state(name) != "off":
             raise VmError("refused", f"{name} runs; `branchline vm stop {name}` first")
         self._running.forget(name)
-        await machines.link.do(lambda connection: calls.undefine(connection, name), CHANGE_S)
+        if disks:
+            await asyncio.to_thread(machines.storage.doom, name)
+        try:
+            await machines.link.do(lambda connection: calls.undefine(connection, name), CHANGE_S)
+        except VmError as error:
+            if disks and error.kind != "unavailable":  # else it shows when libvirtd is back
+                await asyncio.to_thread(machines.storage.complete, name)
+            raise
         machines.known.pop(name, None)
         kept = str(machines.storage.of(name))
         if disks:

@@ -81,9 +81,9 @@ class Machines:
         raise VmError("refused", f"{name} is being {doing}; try again when that is done{give_up}")
 
     @contextlib.contextmanager
-    def holding(self, name: str, doing: str) -> Iterator[None]:
-        """Nobody else changes the machine meanwhile; VmError if somebody does already."""
-        self.must_be_left(name)
+    def holding(self, name: str, doing: str, *but: str) -> Iterator[None]:
+        """Nobody else changes the machine meanwhile; VmError if somebody does already, `but` for that."""
+        self.must_be_left(name, *but)
         self.held[name] = doing
         try:
             yield

@@ -136,8 +136,8 @@ class Running:
         for name in await asyncio.to_thread(machines.storage.half_made):
             if name not in machines.making and not machines.storage.gave_way(name):  # that is put back
                 text = (
-                    f"{name} was half made when branchline ended; the same `branchline vm create` goes on "
-                    f"with it, `branchline vm delete {name}` drops it"
+                    f"{name} was half made, or half deleted, when branchline ended; the same `branchline vm create` "
+                    f"goes on with it, `branchline vm delete {name}` drops it"
                 )
                 machines.tell("vm.half_made", "warning", text, {"vm": name})
 

@@ -176,13 +176,22 @@ class Storage:
         """Whether a crash has cut the making of this machine off."""
         return (self.of(name) / MARK).exists()
 
+    def doom(self, name: str) -> None:
+        """The disks of a machine count for nothing any more, also after a crash, unless it stays `complete`."""
+        with contextlib.suppress(FileNotFoundError):  # they are lost already
+            HalfMade(recipe="", sources=[], copied={}).write(self.of(name))
+
     def remove(self, name: str) -> None:
-        """Delete the disks of a machine. A crash leaves all of them under its name, or none."""
+        """Delete the disks of a machine. A crash leaves all of them under its name, or none. VmError if they stay."""
         doomed = self._directory / f"{name}{GONE}"
-        with contextlib.suppress(OSError):  # it is not there
-            shutil.rmtree(doomed, ignore_errors=True)
+        shutil.rmtree(doomed, ignore_errors=True)
+        try:
             self.of(name).rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            shutil.rmtree(doomed)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise VmError("failed", f"{error.filename} cannot be deleted: {error.strerror}") from None
 
     def half_made(self) -> list[str]:
         """The names of machines whose disks do not count yet."""
@@ -225,7 +234,7 @@ class Storage:
             if name in defined:
                 self.complete(name)
             elif name not in making:
-                with contextlib.suppress(FileNotFoundError):  # deleted since
+                with contextlib.suppress(FileNotFoundError, VmError):  # deleted since, or tried again
                     if now - (self.of(name) / MARK).stat().st_mtime > KEPT_S:
                         self.remove(name)
                         old.append(name)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.vm.box import BRIDGE, VmBox, until
 from tests.vm.tiny_bundle import tiny_bundle
+from vmhost import calls
 from vmhost.directory import signing
 
 OLD, NEW, NEWER = "20260101T000000Z", "20260202T000000Z", "20260303T000000Z"
@@ -57,6 +58,9 @@ def test_a_system_that_is_healthy_and_two_that_are_not(
     box.hears(dc, f"guest ready: system {NEW[:13]}")
     evidence = {"vm": dc, "from": OLD, "to": NEW, "said": f"this is {NEW}", "well": ["tcp"]}
     assert _evidence(box, "vm.updated", began) == [evidence]
+    with box.libvirt() as connection:
+        (found,) = calls.survey(connection)
+    assert found.recipe["bundle"] == str(new), "what it would be made again with"
 
     assert f"version {OLD}, the machine has {NEW} already" in box.vm(
         "update", dc, tmp_path / "old", fails=True

@@ -19,6 +19,7 @@ from vmhost.backup.shelf import Shelf, read
 from vmhost.backup.taking import Taking
 from vmhost.creation import Creation
 from vmhost.directory.directories import Directories
+from vmhost.directory.planning import is_joining
 from vmhost.errors import VmError
 from vmhost.machines import Machines, Tree
 from vmhost.recipe import from_dict, place_problem
@@ -171,7 +172,7 @@ class Backups:
         for one in await self._machines.link.do(calls.survey):
             recipe = self._machines.recipe(one)
             plan = None if recipe is None else recipe.backup
-            if plan is None or self._machines.doing(one.name):
+            if plan is None or self._machines.doing(one.name) or is_joining(one.recipe):
                 continue
             place = Path(plan.to) if plan.to else self._own
             taken: list[float] = []

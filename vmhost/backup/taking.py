@@ -19,6 +19,7 @@ from vmhost.backup import archive, job
 from vmhost.backup.manifest import Consistency, Copied, Manifest
 from vmhost.backup.shelf import Shelf, measure
 from vmhost.backup.still import held_still
+from vmhost.directory.planning import must_have_joined
 from vmhost.errors import VmError
 from vmhost.link import CHANGE_S
 from vmhost.machines import Machines, Tree
@@ -70,17 +71,19 @@ class Taking:
         self._machines.must_know(name)
         if name not in self._machines.backing_up:
             raise VmError("refused", f"{name} is not being backed up")
-        try:
-            await self._machines.link.do(lambda connection: job.cancel(connection, name))
-        except VmError:  # no job of libvirt, or not any more
-            task = self._tasks.get(name)
-            if task is None:
-                return {"name": name}  # it has just ended
-            journal = await asyncio.to_thread(self._read, name)
-            task.cancel()
-            await asyncio.wait((task,))
-            if journal is not None:
-                await self._given_up(name, Shelf(Path(journal.to)), journal)
+        # Held until all of it is gone: what is given up here must not be a backup that has begun since.
+        with self._machines.holding(name, "freed of a backup", "backed up"):
+            try:
+                await self._machines.link.do(lambda connection: job.cancel(connection, name))
+            except VmError:  # no job of libvirt, or not any more
+                task = self._tasks.get(name)
+                if task is None:
+                    return {"name": name}  # it has just ended
+                journal = await asyncio.to_thread(self._read, name)
+                task.cancel()
+                await asyncio.wait((task,))
+                if journal is not None:
+                    await self._given_up(name, Shelf(Path(journal.to)), journal)
         return {"name": name}
 
     async def go_on(self) -> None:
@@ -117,6 +120,7 @@ class Taking:
         found = next((one for one in await self._machines.link.do(calls.survey) if one.name == name), None)
         if found is None:
             raise VmError("not_found", f"there is no machine {name} any more")
+        must_have_joined(name, found.recipe)
         seen = await self._machines.link.do(lambda connection: job.seen(connection, name))
         await asyncio.to_thread(shelf.sweep, name)
         needed = await asyncio.to_thread(_taken, seen) + images.RESERVE

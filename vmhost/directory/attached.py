@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from vmhost import calls
 from vmhost.domain import NAMESPACE, kept_recipe
 
-_ELEMENT = 2  # VIR_DOMAIN_METADATA_ELEMENT
 _LIVE, _CONFIG = 1, 2  # VIR_DOMAIN_AFFECT_…
 
 
@@ -25,13 +24,8 @@ def detach(connection: Any, name: str, file: Path) -> None:
         disk = _disk(xml, file)
         if disk is not None:
             domain.detachDeviceFlags(disk, flag)
-    recipe = kept_recipe(domain.metadata(_ELEMENT, NAMESPACE))
-    recipe["disks"] = [one for one in recipe["disks"] if one["name"] != file.stem]
-    element = ElementTree.Element("recipe")
-    element.text = json.dumps(recipe)
-    flags = _CONFIG | (_LIVE if domain.isActive() else 0)
-    text = ElementTree.tostring(element, encoding="unicode")
-    domain.setMetadata(_ELEMENT, text, "branchline", NAMESPACE, flags)
+    recipe = kept_recipe(domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE))
+    calls.keep(connection, name, disks=[one for one in recipe["disks"] if one["name"] != file.stem])
 
 
 def is_attached(connection: Any, name: str, file: Path) -> bool:

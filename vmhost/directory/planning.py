@@ -140,6 +140,15 @@ def is_joining(recipe: Mapping[str, Any]) -> bool:
     return any(disk.get("name") == SEED for disk in recipe.get("disks", []))
 
 
+def must_have_joined(name: str, recipe: Mapping[str, Any]) -> None:
+    """VmError while the machine `name` is on its way into its domain: its seed has secrets, and may be taken back."""
+    if is_joining(recipe):
+        raise VmError(
+            "refused",
+            f"{name} is not a directory yet; try again when it serves (`branchline events` says vm.directory)",
+        )
+
+
 def health_of(recipe: Recipe) -> Health:
     """How a directory's machine is checked. VmError if it is not: nobody can say then whether it serves."""
     if recipe.health is None:

@@ -11,6 +11,7 @@ from vmhost import calls, images
 from vmhost.abilities import disk_left
 from vmhost.directory import bundle, slots
 from vmhost.directory.hearing import Status, hear
+from vmhost.directory.planning import must_have_joined
 from vmhost.directory.reaching import wanting
 from vmhost.directory.slots import Slots
 from vmhost.errors import VmError
@@ -103,11 +104,13 @@ class Updating:
             raise VmError(
                 "refused", f"{name} does not run and so cannot prove its new system; start it first"
             )
+        recipe = await self._recipe(name)
+        must_have_joined(name, recipe)
         old = await asyncio.to_thread(bundle.taken, slots.slot_directory(directory, kept.active))
         new = await asyncio.to_thread(bundle.read, source, self._machines.storage.trusted)
         await asyncio.to_thread(_fits, source, old, new, directory)
         await asyncio.to_thread(self._take, name, source, new, slots.slot_directory(directory, kept.spare))
-        plan = await self._plan(name)
+        plan = from_dict(recipe, name).health
         before = await self._well(plan)
         trying = kept.tried()
         await asyncio.to_thread(slots.write, directory, trying)
@@ -132,6 +135,10 @@ class Updating:
         if wrong is not None:
             await self._undo(name, trying, Status(last.step, wrong))
             raise VmError("failed", f"{name} runs version {old.version} again: {wrong}")
+        with contextlib.suppress(VmError):  # it matters only to who makes the machine again
+            await self._machines.link.do(
+                lambda connection: calls.keep(connection, name, bundle=str(source)), CHANGE_S
+            )
         evidence = {
             "vm": name,
             "from": old.version,
@@ -174,12 +181,12 @@ class Updating:
                 return Status(last.step, last.text, error=f"it has ended after it said: {last.text}")
             await asyncio.sleep(_AGAIN_S)
 
-    async def _plan(self, name: str) -> Health | None:
-        """How the service of a machine is checked, if its recipe says so."""
+    async def _recipe(self, name: str) -> Tree:
+        """What is kept of it."""
         for one in await self._machines.link.do(calls.survey):
             if one.name == name:
-                return from_dict(one.recipe, name).health
-        return None
+                return one.recipe
+        raise VmError("not_found", f"there is no machine {name} any more")
 
     async def _well(self, plan: Health | None) -> frozenset[str]:
         """The checks that are well now, and so must be with the new system."""

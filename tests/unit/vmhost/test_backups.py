@@ -1,6 +1,7 @@
 """What people ask about backups, and what is taken by itself."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from tests.unit.vmhost.libvirtd import Events, Libvirtd, machines_in
 from tests.unit.vmhost.test_recipe import GOOD
 from vmhost.abilities import Abilities
 from vmhost.agent.watch import Agents
+from vmhost.backup import job
 from vmhost.backup.backups import Backups
 from vmhost.backup.remaking import Given
 from vmhost.backup.taking import Taking
@@ -90,6 +92,41 @@ def test_a_recipe_that_cannot_be_read_hides_no_other(tmp_path: Path, monkeypatch
     assert asyncio.run(run()) == ["a", "c"]
     assert sorted(taken) == ["a", "c"]
     assert [kind for kind, _ in told] == ["vm.recipe_bad"]
+
+
+def test_nothing_begins_while_one_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what is given up to the end would be the one that has just begun."""
+    libvirtd = Libvirtd(monkeypatch)
+    libvirtd.defined["a"] = domain_xml(parse(GOOD.replace('"directory"', '"a"', 1), "/a"), "tcg", tmp_path)
+    machines = machines_in(tmp_path, libvirtd)
+    taking, tried = Taking(machines), []
+    begun = asyncio.Event()
+
+    async def under_way() -> Tree:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    def no_job(*_: object) -> None:
+        tried.append(machines.doing("a"))
+        raise VmError("failed", "there is no job")
+
+    async def run() -> None:
+        journal = {"to": str(tmp_path / "to"), "stamp": "s", "taken": 1.0, "recipe": {}}
+        seen = {"uuid": "", "macs": [], "disks": {}, "boot": {}, "xml": ""}
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / ".backup").write_text(json.dumps(journal | {"seen": seen}))
+        taken = asyncio.create_task(taking.take("a", tmp_path / "to"))
+        await begun.wait()
+        await taking.cancel("a")
+        with pytest.raises(VmError, match="given up"):
+            await taken
+
+    monkeypatch.setattr(job, "cancel", no_job)
+    monkeypatch.setattr(Taking, "_take", lambda *_: under_way())
+    asyncio.run(run())
+    assert tried == ["freed of a backup"] * 2  # also when the one that was under way has ended
+    assert machines.doing("a") == ""
 
 
 def test_what_a_killed_process_has_left(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.vmhost.libvirtd import Events, Libvirtd, machines_in, slot_with
 from tests.unit.vmhost.test_recipe import GOOD
 from vmhost.agent.watch import Agents
+from vmhost.backup.taking import Taking
 from vmhost.directory import slots
 from vmhost.directory.slots import Slots
 from vmhost.directory.updating import Updating
@@ -32,6 +33,23 @@ def _half_updated(libvirtd: Libvirtd, directory: Path, told: Events) -> Updating
     running = Running(machines, Wishes(directory), Guarantees())
     lifecycle = Lifecycle(machines, running, Agents(machines, running))
     return Updating(machines, running, lifecycle, directory)
+
+
+def test_one_that_is_joining_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may yet be taken back; and what is on its seed belongs in no backup."""
+    libvirtd = Libvirtd(monkeypatch)
+    seeded = parse(GOOD.replace('name = "data"', 'name = "seed"'), "/a")
+    boot = Boot(slot_with(tmp_path / NAME, "a"), "quiet")
+    slots.write(tmp_path / NAME, Slots())
+    libvirtd.defined[NAME] = domain_xml(seeded, "tcg", tmp_path / NAME, "", boot)
+    libvirtd.running[NAME] = str(boot.directory / "vmlinuz")
+    machines = machines_in(tmp_path, libvirtd)
+    running = Running(machines, Wishes(tmp_path), Guarantees())
+    updating = Updating(machines, running, Lifecycle(machines, running, Agents(machines, running)), tmp_path)
+    for asked in (updating.update(NAME, tmp_path / "b"), Taking(machines).take(NAME, tmp_path / "to")):
+        with pytest.raises(VmError, match="is not a directory yet"):
+            asyncio.run(asked)
+    assert not (tmp_path / "to").exists()
 
 
 @pytest.mark.parametrize("runs", ["a", "b", ""])
