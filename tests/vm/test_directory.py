@@ -63,6 +63,8 @@ def test_one_goes_on_when_branchline_and_the_machine_were_killed(
     try:
         until(lambda: box.states() == {"directory": "running"}, "the machine is started again")
         assert "vm.directory_failed" not in box.kinds(began)
+        assert "directory joins already" in box.vm(*_asked(bundle), fails=True)
+        assert "is not a directory yet" in box.vm("backup", "directory", fails=True)
         box.hears("directory", "guest ready")
         box.hears("directory", "guest ready", typed="\n")
         until(lambda: "vm.directory_failed" in box.kinds(began), "it is seen that nobody serves")

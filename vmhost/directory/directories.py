@@ -75,6 +75,13 @@ class Directories:
         host = f"{seed['host']}.{seed['realm'].lower()}"
         storage = self._machines.storage
         if await self._machines.link.do(lambda connection: calls.exists(connection, asked.name)):
+            found = await self._machines.link.do(calls.survey)
+            if any(one.name == asked.name and planning.is_joining(one.recipe) for one in found):
+                raise VmError(
+                    "refused",
+                    f"name: {asked.name} joins already, since before branchline was started again; "
+                    "`branchline events` says when it serves (vm.directory), or why not",
+                )
             raise VmError("refused", f"name: there is a machine {asked.name} already; choose another name")
         try:
             self._say_check(asked.name, "looking whether its address is free")
