@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--restored",
         action="store_true",
-        help="a real directory is also backed up, proved, goes back and is made again: 10 minutes more",
+        help="real directories are also backed up, go back and are made again, and a full one joins: 20 minutes more",
     )
 
 

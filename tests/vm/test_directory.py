@@ -127,8 +127,9 @@ def test_a_branch_that_joins_again_in_vain_is_as_it_was(
         shutil.rmtree(box.directory / "state" / "vm-backups")
 
 
+@pytest.mark.timeout(2400)
 def test_one_command_makes_an_rodc_that_serves_without_the_centre(
-    box: VmBox, centre: Centre, group: str, tmp_path: Path
+    box: VmBox, centre: Centre, group: str, tmp_path: Path, began: float, pytestconfig: pytest.Config
 ) -> None:
     """A user of the centre logs on at the machine; without the centre, those whose passwords were fetched."""
     bundle = build(tmp_path / "bundle", box.build_key, MADE)
@@ -154,12 +155,70 @@ def test_one_command_makes_an_rodc_that_serves_without_the_centre(
     for kept in ("/run/libvirt/qemu", "/etc/libvirt/qemu"):
         assert "seed" not in Path(kept, "directory.xml").read_text()
     assert (box.directory / "state/vm/directory/data.qcow2").stat().st_mode & 0o077 == 0
-    assert logs_on(ADDRESS, "alice-1", "Wonderland-1", tmp_path)
+    try:
+        _serves_alone(centre, tmp_path)
+        if not pytestconfig.getoption("restored"):
+            return  # the rest with a small guest: test_a_branch_that_joins_again_in_vain_is_as_it_was
+
+        # The machine is lost: from its backup comes a new one, which joins.
+        box.vm("backup", "directory")
+        box.vm("kill", "directory")
+        stage(centre, file, "br30", *place, "--prefetch", group, "--again")
+        made = box.begin("restore", "directory", "latest", "--stage", file, "--json")
+        said, _ = made.communicate()
+        assert made.returncode == 0
+        answer = json.loads(said)
+        assert {one["name"] for one in answer["health"] if one["ok"]} == checks
+        assert Path(answer["kept"], "data.qcow2").exists()
+        assert "vm.restored" in box.kinds(began)
+        _serves_alone(centre, tmp_path)
+    finally:
+        _delete(box)
+
+
+@pytest.mark.timeout(2400)
+def test_one_command_makes_a_full_controller(
+    box: VmBox, centre: Centre, group: str, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    """Which has the passwords of all users, also of those who are not in `group`."""
+    if not pytestconfig.getoption("restored"):
+        pytest.skip("with --restored; the join without a machine: test_join.py")
+    bundle = build(tmp_path / "bundle", box.build_key, MADE)
+    file = tmp_path / "br32.stage"
+    place = ("--site", SITE, "--address", f"{ADDRESS}/16", "--gateway", "10.1.0.1")
+    stage(centre, file, "br32", "--role", "dc", *place)
+    made = box.begin(
+        *("create", "directory", "--join", "dc", "--realm", DOMAIN, "--stage", file),
+        *("--bundle", bundle, "--bridge", BRIDGE, "--data", "4GiB", "--json"),
+    )
+    said, _ = made.communicate()
+    assert made.returncode == 0
+    try:
+        assert all(one["ok"] for one in json.loads(said)["health"])
+        centre.cut()
+        try:
+            for user in ("alice-1", "bob-1"):
+                assert logs_on(ADDRESS, user, "Wonderland-1", tmp_path)
+        finally:
+            centre.mend()
+    finally:
+        _delete(box)
+        stage(centre, file, "br32", "--remove")
+
+
+def _serves_alone(centre: Centre, scratch: Path) -> None:
+    assert logs_on(ADDRESS, "alice-1", "Wonderland-1", scratch)
     centre.cut()
     try:
-        assert logs_on(ADDRESS, "alice-1", "Wonderland-1", tmp_path)
-        assert not logs_on(ADDRESS, "bob-1", "Wonderland-1", tmp_path)
+        assert logs_on(ADDRESS, "alice-1", "Wonderland-1", scratch)
+        assert not logs_on(ADDRESS, "bob-1", "Wonderland-1", scratch)
     finally:
         centre.mend()
-        box.vm("kill", "directory")
-        box.vm("delete", "directory", "--disks", "--yes")
+
+
+def _delete(box: VmBox) -> None:
+    box.vm("kill", "directory")
+    box.vm("delete", "directory", "--disks", "--yes")
+    shutil.rmtree(box.directory / "state" / "vm-backups", ignore_errors=True)
+    for kept in (box.directory / "state" / "vm").glob("directory.before-*"):
+        shutil.rmtree(kept)
