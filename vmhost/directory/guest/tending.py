@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,32 @@ from samba.credentials import Credentials
 from samba.param import LoadParm
 from samba.samdb import SamDB
 
-from vmhost.directory.guest import account, passwords, sysvol
+from vmhost.directory.guest import account, passwords, registering, sysvol
 from vmhost.directory.guest.seed import Seed
-
-DNS_WITHIN_S = 600.0  # a machine that is emulated is slow
 
 Say = Callable[[str, float], None]
 
 
 def tend(seed: Seed, data: Path, say: Say) -> None:
-    """One round. OSError or Samba's errors if the centre does not answer; the next round goes on."""
-    _register(data / "registered", say)
-    if seed.role == "new":
-        return
+    """One round. OSError or Samba's errors if the centre does not answer; the next round goes on.
+
+    The site's clients are to find us as soon as we are said to be ready; later Samba sees to that.
+    """
+    registered = data / "registered"
     lp = LoadParm()
     lp.load_default()
+    if not registered.exists():
+        say("registering in DNS", 0.0)
+        registering.send()
+    if seed.role != "new":
+        _copy(seed, data, lp, say)
+    if not registered.exists():
+        say("waiting until DNS names this controller", 0.95)
+        registering.wait(seed, lp)
+        registered.touch()
+
+
+def _copy(seed: Seed, data: Path, lp: LoadParm, say: Say) -> None:
     creds = Credentials()
     creds.guess(lp)
     creds.set_machine_account(lp)
@@ -38,16 +48,6 @@ def tend(seed: Seed, data: Path, say: Say) -> None:
     if seed.role == "rodc":
         say(f"fetching passwords from {server}", 0.6)
         _passwords(seed, data, server, centre, lp, creds, say)
-
-
-def _register(done: Path, say: Say) -> None:
-    """In DNS, once; Samba sees to it later. The site's clients are to find us as soon as we are said to be ready."""
-    if done.exists():
-        return
-    say("registering in DNS", 0.0)
-    # Its exit status says nothing: an RODC is refused the records of the global catalogue, and does not need them.
-    subprocess.run(["samba_dnsupdate"], capture_output=True, timeout=DNS_WITHIN_S, check=False)
-    done.touch()
 
 
 def _reach(names: tuple[str, ...], lp: Any, creds: Any) -> tuple[str, Any]:
