@@ -52,7 +52,7 @@ class Branch(Centre):
     def _command(self, what: str) -> list[str]:
         place = self.directory
         options = [f"--seed={place}/seed", f"--data={place}/data", f"--status={place}/status.json"]
-        command = ["env", f"PYTHONPATH={ROOT}", "/usr/bin/python3", "-P", "-m", "vmhost.directory.guest.join"]
+        command = ["env", "-C", str(ROOT), "/usr/bin/python3", "-m", "vmhost.directory.guest.join"]
         return self.inside(*command, what, *options)
 
     def begin(self) -> "subprocess.Popen[bytes]":

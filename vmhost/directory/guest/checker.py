@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import ldb
@@ -60,7 +62,8 @@ def make_here(host: str, password: str) -> None:
     In a process of its own: what makes or restores a domain leaves its databases open, elsewhere than they are now.
     """
     command = [sys.executable, "-P", "-m", __name__, host]
-    subprocess.run(command, input=json.dumps(password), text=True, check=True)
+    where_we_are = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    subprocess.run(command, input=json.dumps(password), text=True, check=True, env=where_we_are)
 
 
 def main() -> None:
