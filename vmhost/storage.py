@@ -178,7 +178,7 @@ class Storage:
 
     def doom(self, name: str) -> None:
         """The disks of a machine count for nothing any more, also after a crash, unless it stays `complete`."""
-        with contextlib.suppress(FileNotFoundError):  # they are lost already
+        with contextlib.suppress(OSError):  # lost already; or the disk is full, and deleting makes room
             HalfMade(recipe="", sources=[], copied={}).write(self.of(name))
 
     def remove(self, name: str) -> None:
