@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--restored",
         action="store_true",
-        help="real directories are also backed up, go back and are made again, and a full one joins: 20 minutes more",
+        help="real directories are also backed up, go back and are made again, and other roles made: 25 minutes more",
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.vm.box import BRIDGE, VmBox, until
-from tests.vm.centre import DOMAIN, Centre
+from tests.vm.centre import ADMINISTRATOR, DOMAIN, Centre
 from tests.vm.image import build
 from tests.vm.joining import SITE, logs_on, stage
 from tests.vm.tiny_bundle import tiny_bundle
@@ -204,6 +204,26 @@ def test_one_command_makes_a_full_controller(
     finally:
         _delete(box)
         stage(centre, file, "br32", "--remove")
+
+
+@pytest.mark.timeout(2400)
+def test_one_command_makes_a_domain(box: VmBox, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    if not pytestconfig.getoption("restored"):
+        pytest.skip("with --restored; the domain without a machine: test_join.py")
+    bundle = build(tmp_path / "bundle", box.build_key, MADE)
+    made = box.begin(
+        *("create", "directory", "--join", "new", "--realm", DOMAIN, "--host", "dc1", "--site", SITE),
+        *("--address", f"{ADDRESS}/16", "--bundle", bundle, "--bridge", BRIDGE, "--data", "4GiB", "--json"),
+    )
+    said, _ = made.communicate()
+    assert made.returncode == 0
+    try:
+        answer = json.loads(said)
+        assert all(one["ok"] for one in answer["health"])
+        password = Path(answer["password"]).read_text().strip()
+        assert logs_on(ADDRESS, ADMINISTRATOR, password, tmp_path)
+    finally:
+        _delete(box)
 
 
 def _serves_alone(centre: Centre, scratch: Path) -> None:
