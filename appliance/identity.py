@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from appliance.lanes import hint
+from vmhost import durable
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -60,15 +61,13 @@ def create(path: Path) -> Identity:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     pem, certificate = certify(ec.generate_private_key(ec.SECP256R1()), serial=x509.random_serial_number())
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    whole = path.with_name(f"{path.name}.made")
+    durable.replace(whole, pem, mode=0o600)
     try:
-        with open(descriptor, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        path.unlink()  # half a key is worse than none
-        raise
+        os.link(whole, path)  # half a key would be worse than none
+    finally:
+        whole.unlink()
+    durable.sync(path.parent)
     return Identity(path, certificate)
 
 

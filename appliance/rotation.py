@@ -26,6 +26,7 @@ ANNOUNCED = "key.announced"  # kinds of the events that control acts on
 READY = "key.ready"
 PROVED = "key.proved"
 
+LONGEST = 8192  # characters of a key that anybody would announce
 AGAIN_S = 30.0  # what is under way on a lane is sent again on the next: not more often than need be
 
 Emit = Callable[[str, Severity, str, str, dict[str, object]], None]
@@ -39,7 +40,9 @@ class Rotation:
         self._keys = keys
         self._emit = emit
         self._redialled: dict[str, float] = {}
-        self._said: set[tuple[str, str, str]] = set()  # what control has been told
+        self._said: dict[
+            tuple[str, str], str
+        ] = {}  # the last key of each kind and peer that control was told of
         self.own = load_identity(key)
         self.next: Identity | None = None
         self.look()
@@ -67,11 +70,11 @@ class Rotation:
             if not self.waiting(peers):
                 self._once(READY, "", self.next.public, "every peer takes the new key")
             else:
-                self._said.discard((READY, "", self.next.public))
+                self._said.pop((READY, ""), None)
         for peer in peers:
             said = peer.sites.said.next_key if peer.sites.said is not None else ""
             keys = self._keys(peer)
-            if said and _decoded(said) not in (b"", *keys):
+            if 0 < len(said) <= LONGEST and _decoded(said) not in (b"", *keys):
                 self._once(ANNOUNCED, peer.id, said, f"peer {peer.id} announces its next key")
             if not said and len(keys) > 1:
                 self._renewed(peer, keys[-1])
@@ -87,8 +90,8 @@ class Rotation:
             peer.attachment.redial()
 
     def _once(self, kind: str, peer: str, key: str, text: str) -> None:
-        if (kind, peer, key) not in self._said:
-            self._said.add((kind, peer, key))
+        if self._said.get((kind, peer)) != key:
+            self._said[kind, peer] = key
             self._emit(kind, "info", peer, text, {"peer": peer, "key": key})
 
 

@@ -51,10 +51,10 @@ class Sites:
     def hear(self, granted: Sequence[Prefix], said: Site | None) -> list[str]:
         """What the peer has said of its site, or what it is granted, is another; prefixes that count for nothing,
         if they are others than before."""
-        self.said = said
-        before = self._refused
-        self.extent, self._refused = extent(granted, said)
-        return self._refused if self._refused != before else []
+        found, refused = extent(granted, said)  # what cannot be read was not said
+        before, self._refused = self._refused, refused
+        self.said, self.extent = said, found
+        return refused if refused != before else []
 
     def objection(self, server: str, client: str) -> str:
         """Why the peer may not have a connection opened to that server for that client: it reaches this site's
@@ -76,7 +76,7 @@ def own(config: Config, peer: str) -> Site:
 
 def home(site: Site) -> Extent:
     """The own site, of which one announces what `site` says."""
-    return Extent(tuple(_networks(site.prefixes)), tuple(_networks(site.elsewhere)))
+    return Extent(*(tuple(map(ipaddress.ip_network, texts)) for texts in (site.prefixes, site.elsewhere)))
 
 
 def extent(granted: Sequence[Prefix], said: Site | None) -> tuple[Extent, list[str]]:

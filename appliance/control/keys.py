@@ -85,7 +85,7 @@ class Keys:
     async def _note(self, kind: str, name: str, public: str) -> None:
         config, trust = self._in_force.config, self._in_force.trust
         peer = config.peer(name)
-        if peer is None:
+        if peer is None or not trust.accepts(peer):  # gone, or revoked since it spoke
             return
         key = PublicKey.parse(public).der
         mark = identity.fingerprint(key)
@@ -93,7 +93,11 @@ class Keys:
         if not identity.is_certificate(key) or key in others or trust.revoked(mark):
             raise ValueError(f"peer {name} announces a key that it cannot have: {mark}")
         keys = (trust.keys(peer)[0], key) if kind == rotation.ANNOUNCED else (key,)
-        await self._in_force.put_trust(trust.succeeding(peer, keys))
+        wanted = trust.succeeding(peer, keys)
+        wanted.save(
+            Path(config.box.state_dir)
+        )  # first: the peer is told that we take it, and drops the old one
+        await self._in_force.put_trust(wanted)
         text = (
             f"peer {name} may come with a new key"
             if len(keys) > 1

@@ -124,8 +124,8 @@ class Carriage:
     def copied(self, role: Role, number: int, kind: int, body: bytes) -> None:
         """A copy of a session frame: taken if it is the next one, and then the frame itself comes once more."""
         if number == self._sessions.arrived(role):
-            self._skip[role] += 1
             self._sessions.take(role, kind, body)
+            self._skip[role] += 1  # not of one that is refused: that comes again
 
     def _carry(self, lane: Lane, role: Role, again: list[bytes]) -> None:
         self.lanes[role] = lane

@@ -62,8 +62,8 @@ class PathLanes:
         self._delay = dict.fromkeys(Role, FIRST_RETRY_S)
         self._stale: set[Role] = set()
         self._began: dict[Role, float] = {}
-        self._next = 0
-        self._refusals = 0
+        self._next = dict.fromkeys(Role, 0)  # each tries the endpoints in turn
+        self._refusing: set[int] = set()
         self._closed = False
 
     @property
@@ -138,7 +138,8 @@ class PathLanes:
             limit.cancel()
         self._stale.discard(role)
         self._began[role] = self._loop.now
-        self._refusals, self.refused, self.proved, self.strange = 0, False, True, False
+        self._refusing.clear()
+        self.refused, self.proved, self.strange = False, True, False
         self.rtt = lane.kernel_view().rtt
         return older
 
@@ -149,7 +150,7 @@ class PathLanes:
                 del self._attempts[role]
                 self._limits.pop(role).cancel()
                 self.reason = reason
-                self._not_reached(lane.error == errno.ECONNREFUSED or reason == KEY_REFUSED)
+                self._not_reached(role, refused=lane.error == errno.ECONNREFUSED or reason == KEY_REFUSED)
                 self._retry(role)
         for role, open_lane in list(self.lanes.items()):
             if open_lane is lane:
@@ -161,10 +162,14 @@ class PathLanes:
                 return True
         return False
 
-    def _not_reached(self, refused: bool) -> None:
-        self._next += 1
-        self._refusals = self._refusals + 1 if refused else 0
-        self.refused = self._refusals >= len(self.config.dial) > 0
+    def _not_reached(self, role: Role, *, refused: bool) -> None:
+        endpoints = len(self.config.dial)
+        if refused:
+            self._refusing.add(self._next[role] % max(1, endpoints))
+        else:
+            self._refusing.clear()
+        self._next[role] += 1
+        self.refused = len(self._refusing) >= endpoints > 0
 
     def _retry(self, role: Role) -> None:
         delay = self._delay[role]
@@ -182,13 +187,13 @@ class PathLanes:
     def _dial(self, role: Role) -> None:
         if self._closed or role in self._attempts or (role in self.lanes and role not in self._stale):
             return
-        endpoint = self.config.dial[self._next % len(self.config.dial)]
+        endpoint = self.config.dial[self._next[role] % len(self.config.dial)]
         remote = f"{endpoint.host} {endpoint.port}"
         try:
             sock = _connecting(self.config, endpoint.host, endpoint.port, small=self.small)
         except OSError as error:
             self.reason = f"{error.strerror or error}: {remote}"
-            self._not_reached(error.errno == errno.ECONNREFUSED)
+            self._not_reached(role, refused=error.errno == errno.ECONNREFUSED)
             self._retry(role)
             return
         lane = Lane(self._loop, sock, self.context, self._owner, dialler=True, remote=remote)

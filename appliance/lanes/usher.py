@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -57,7 +58,8 @@ class Usher:
         timer = self._loop.call_later(HANDSHAKE_S, lambda: self._lost(sock, "it says nothing"))
         self._waiting[sock] = host, remote, timer
         sock.setblocking(False)
-        self._loop.register(sock.fileno(), READ, lambda _events: self._look(sock))
+        # RDHUP too: to who has hung up, what is there to be peeked at would look the same for ever.
+        self._loop.register(sock.fileno(), READ | select.EPOLLRDHUP, lambda events: self._look(sock, events))
 
     def close(self) -> None:
         for sock in list(self._waiting):
@@ -68,9 +70,9 @@ class Usher:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._boxes[self._part.number])
 
-    def _look(self, sock: socket.socket) -> None:
+    def _look(self, sock: socket.socket, events: int) -> None:
         try:
-            seen = sock.recv(hint.LONGEST, socket.MSG_PEEK)
+            seen = sock.recv(hint.RECORD + hint.LONGEST, socket.MSG_PEEK)
         except BlockingIOError:
             return
         except OSError as error:
@@ -81,6 +83,9 @@ class Usher:
             return
         needed = hint.needed(seen)
         if len(seen) < needed:
+            if events & (select.EPOLLRDHUP | select.EPOLLHUP):
+                self._lost(sock, "it has hung up")
+                return
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, needed)  # wakes us no sooner
             return
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from appliance.config import Path as WanPath
+from appliance.config.values import Endpoint
 from appliance.intercept.backoff import BackOff
 from appliance.lanes import frames
 from appliance.lanes.link import Role
@@ -265,6 +267,25 @@ def test_a_host_that_hangs_up_during_the_handshake_is_down_and_its_path_is_not(
         boxes.loop.unregister(listening.fileno())
     assert branch.state is State.DOWN
     assert State.PATH_DOWN not in states
+
+
+def test_the_endpoints_of_a_path_are_tried_in_turn(boxes: Any) -> None:
+    """Also by two lanes that are refused at the same moment; and one refusal of two is no answer of the peer's."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = closed.getsockname()[1]
+    boxes.kill("branch")
+    endpoints = tuple(Endpoint(f"127.0.0.1:{port}") for port in (nobody, boxes.port))
+    boxes.paths = (WanPath(dial=endpoints),)
+    boxes.start("branch")
+    (path,) = boxes.peers["branch"].attachment.paths.values()
+    refused = set()
+
+    def up() -> bool:
+        refused.add(path.refused)
+        return bool(path.ready)
+
+    boxes.until(up)
+    assert refused == {False}
 
 
 def test_streams_that_nobody_comes_back_for_are_reset_on_both_sides(

@@ -8,7 +8,7 @@ from appliance.config import from_dict
 from appliance.config.values import Prefix
 from appliance.identity import create
 from appliance.lanes.frames import FrameError, Site
-from appliance.site import extent, home, own
+from appliance.site import Sites, extent, home, own
 
 
 def granted(*prefixes: str) -> tuple[Prefix, ...]:
@@ -77,3 +77,19 @@ def test_a_centre_says_what_is_elsewhere(tmp_path_factory: pytest.TempPathFactor
     config = from_dict({"box": box, "peers": peers})
     assert own(config, "b1") == Site(["10.0.0.0/8"], ["10.3.0.0/16"])
     assert own(config, "b3") == Site(["10.0.0.0/8"], ["10.1.0.0/16"])
+
+
+def test_what_cannot_be_read_was_not_said() -> None:
+    """Else the same would pass as known the next time, and whoever reads it again would meet the error."""
+    sites = Sites()
+    sites.hear(GRANT, Site(["10.1.4.0/24"]))
+    for _ in range(2):
+        with pytest.raises(FrameError):
+            sites.hear(GRANT, Site(["x"]))
+    assert sites.said == Site(["10.1.4.0/24"])
+    assert sites.hear(GRANT, sites.said) == []
+
+
+def test_a_hub_has_more_sites_than_a_peer_may_name() -> None:
+    many = [f"10.{number >> 8}.{number & 255}.0/24" for number in range(1500)]
+    assert len(home(Site(["10.0.0.0/8"], many)).elsewhere) == 1500

@@ -102,3 +102,34 @@ def test_who_hangs_up_is_forgotten(ushers: Ushers) -> None:
     while not ushers.refused:
         ushers.loop.round()
     assert not ushers.ushers[1].waiting()
+
+
+@pytest.mark.parametrize("said", [b"GET / HTTP/1.0\r\n\r\n", b"\x16\x03\x01\x40\x00" + bytes(100)])
+def test_who_says_half_and_hangs_up_is_let_go_at_once(ushers: Ushers, said: bytes) -> None:
+    """Not looked at again and again until its time is up."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+    ushers.ushers[1].ask(accepted, "10.9.1.1", "10.9.1.1 40000")
+    client.sendall(said)
+    client.close()
+    for _ in range(10):
+        ushers.loop.call_later(0.02, lambda: None)  # so that a round ends
+        ushers.loop.round()
+    assert ushers.refused == [("10.9.1.1", "it has hung up")]
+
+
+def test_the_longest_record_is_looked_at_whole(ushers: Ushers) -> None:
+    """A stranger's; who it is for is decided when all of it is there."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+    ushers.ushers[1].ask(accepted, "10.9.1.1", "10.9.1.1 40000")
+    with client:
+        client.sendall(b"\x16\x03\x01\x40\x00" + bytes(16384))
+        for _ in range(100):
+            if ushers.admitted:
+                break
+            ushers.loop.call_later(0.02, lambda: None)
+            ushers.loop.round()
+    assert len(ushers.admitted) == 1
