@@ -603,6 +603,11 @@ class Attachment:
         elif state is State.OTHER_VERSION:
             self.reason = self._standing.strange
         elif state is State.PATH_DOWN:
-            used = self.paths.get(self.choice.used)
-            self.reason = f"no path carries anything: {used.reason}" if used else "no path carries anything"
+            self.reason = self._why("no path carries anything")
+        elif state is State.DOWN:
+            self.reason = self._why("its host answers, and nobody there takes our lanes")
         self._sessions.changed(state, self.reason)
+
+    def _why(self, what: str) -> str:
+        used = self.paths.get(self.choice.used)
+        return f"{what}: {used.reason}" if used else what

@@ -259,6 +259,7 @@ def test_a_host_that_hangs_up_during_the_handshake_is_down_and_its_path_is_not(
 
     def hung_up() -> bool:
         states.add(branch.state)
+        assert branch.reason or branch.up
         return turns > 2 * len(Role)
 
     with socket.create_server(("127.0.0.1", boxes.port)) as listening:
