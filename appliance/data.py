@@ -450,6 +450,7 @@ class DataPlane:
         keys = ("lan_in", "lan_out", "wan_in", "wan_out", "streams", "finished", "aborted")
         totals = {key: sum(peer[key] for peer in peers) for key in keys}
         return {
+            "process": self._part.number,
             "pid": os.getpid(),
             "since": self.began,
             "incarnation": self.incarnation,

@@ -43,8 +43,14 @@ def go_on(hub: Hub, numbers: list[int]) -> None:
     assert until(lambda: all(hub.look()[number]["received"] > before[number] for number in numbers), 30)
 
 
+def pids(box: Box) -> dict[int, int]:
+    """Of the data processes that answer, by their numbers."""
+    return {process["process"]: process["pid"] for process in box.status()["data"]["processes"]}
+
+
 def kill(box: Box, number: int) -> None:
-    os.kill(box.status()["data"]["processes"][number - 1]["pid"], signal.SIGKILL)
+    box.wait(lambda: number in pids(box), f"data process {number} answers")
+    os.kill(pids(box)[number], signal.SIGKILL)
 
 
 def peers(box: Box) -> dict[str, Any]:
