@@ -13,6 +13,7 @@ from typing import Any
 import dedupe
 from appliance.config import peers_d
 from appliance.diagnose.redaction import redact, secrets_of
+from appliance.identity import next_path
 from appliance.rpc import Client, RpcError
 
 EVENTS = 10_000
@@ -67,7 +68,8 @@ class Box:
                 key = read()["box"]["key"]
             except (MissingError, KeyError, TypeError):
                 continue
-            names |= {str(key), str((self._config.parent / str(key)).resolve())}
+            path = (self._config.parent / str(key)).resolve()
+            names |= {str(key), str(path), str(next_path(path))}
         return names
 
     def _state_dir(self) -> Path:

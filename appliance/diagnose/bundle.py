@@ -14,7 +14,9 @@ from typing import Final
 from appliance.diagnose.box import MissingError
 from appliance.diagnose.redaction import Scrubber
 
-MOST_BYTES: Final = 4 << 20  # of one part; its end is cut off
+MOST_BYTES: Final = 4 << 20
+"""Of one text, of which the end is kept: there the news are. What is JSON is bounded where it is asked for."""
+_CUT: Final = b"(its beginning was cut off)\n"
 
 _ABOUT: Final = """\
 Made by `branchline diagnose`, for support.
@@ -47,7 +49,9 @@ def write(path: Path, parts: Mapping[str, Callable[[], str]], scrubber: Scrubber
         with open(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
             root = path.name.removesuffix(".gz").removesuffix(".tar")
             for part, data in _read(parts):
-                clean = scrubber.clean(data)
+                clean = scrubber.clean(data)  # before it is cut: half a secret is not known as one
+                if part.name.endswith(".txt") and len(clean) > MOST_BYTES:
+                    clean = _CUT + clean[-MOST_BYTES:]
                 listed.append(Part(part.name, len(clean), part.missing))
                 if not part.missing:
                     _add(archive, f"{root}/{part.name}", clean, now)
@@ -73,8 +77,6 @@ def _read(parts: Mapping[str, Callable[[], str]]) -> Iterator[tuple[Part, bytes]
         except (OSError, ValueError) as error:  # one part must not cost the others
             yield Part(name, 0, f"{type(error).__name__}: {error}"), b""
         else:
-            if len(data) > MOST_BYTES:
-                data = data[:MOST_BYTES] + b"\n(cut off here)\n"
             yield Part(name, len(data)), data
 
 
