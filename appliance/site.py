@@ -13,10 +13,8 @@ from dataclasses import dataclass
 
 from appliance.config import Config
 from appliance.config.values import Address, Network, Prefix
-from appliance.config.verify import inside
+from appliance.config.verify import MOST_PREFIXES, inside
 from appliance.lanes.frames import FrameError, Site
-
-MOST = 1000  # prefixes that one peer may announce
 
 
 @dataclass(frozen=True)
@@ -107,8 +105,8 @@ def _within(networks: Iterable[Network], bounds: Sequence[Network]) -> tuple[Net
 
 
 def _networks(texts: Sequence[str]) -> list[Network]:
-    if len(texts) > MOST:
-        raise FrameError(f"{len(texts)} prefixes are announced, allowed are {MOST}")
+    if len(texts) > MOST_PREFIXES:
+        raise FrameError(f"{len(texts)} prefixes are announced, allowed are {MOST_PREFIXES}")
     try:
         return [ipaddress.ip_network(text) for text in texts]
     except ValueError as error:

@@ -18,6 +18,9 @@ from appliance.config.values import Network, Prefix
 IMPLICIT_RULE = "known"
 """Name of the rule that follows all others."""
 
+MOST_PREFIXES = 1000
+"""So many a box may announce of its site, and so many inside them that are elsewhere."""
+
 LEAST_RATE, MOST_RATE = 8_000, 12_500_000_000  # bytes/s of a line
 _LONGEST_SOCKET_PATH = 107  # sockaddr_un, less its final zero
 _LONGEST_SOCKET_NAME = "notify-control.sock"
@@ -207,6 +210,18 @@ def _prefixes(config: Config) -> Iterator[Problem]:
             (f"peers[{at}].prefixes[{number}]", f'peer "{peer.id}"', prefix)
             for number, prefix in enumerate(peer.prefixes)
         ]
+    own = [prefix.network for prefix in config.box.prefixes]
+    elsewhere = [
+        prefix
+        for _, _, prefix in owned[len(own) :]
+        if any(inside(prefix.network, network) for network in own)
+    ]
+    if max(len(own), len(elsewhere)) > MOST_PREFIXES:
+        yield Problem(
+            "box.prefixes",
+            f"{len(own)} prefixes, and {len(elsewhere)} of peers inside them, are more than can be announced",
+            f"join neighbours into wider ones; {MOST_PREFIXES} of either are allowed",
+        )
     # One inside another is fine, the longest prefix decides: a data centre may be the way to "10.0.0.0/8".
     for at, (key, owner, prefix) in enumerate(owned):
         for _, other_owner, other in owned[:at]:

@@ -85,6 +85,7 @@ def test_plain_values_and_back(tmp_path: Path, text: str) -> None:
 
 
 # What is replaced in the good file, by what; then the key and words of the problem and of the remedy.
+HOSTS = ", ".join(f'"10.1.{number // 256}.{number % 256}/32"' for number in range(1001))
 WRONG = [
     ('id = "branch-1"', 'id = "Branch 1"', "box.id", "is not a name", "a-z"),
     ('id = "branch-1"', "", "box.id", "is missing", "Unique name of this box"),
@@ -261,6 +262,7 @@ WRONG = [
     ("9.0.2:4001", '9.0.2:4001", "10.9.0.2:4001', "peers[0].paths[0].dial[1]", "is there twice", "leave one"),
     ('"10.3.0.0/16"', '"10.2.0.0/16"', "peers[1].prefixes[0]", 'to peer "dc" and to peer "dc2"', "leave it"),
     ('"10.3.0.0/16"', '"fd01::/48"', "peers[1].prefixes[0]", "belongs to this box and", "leave it"),
+    ('"10.3.0.0/16"', HOSTS, "box.prefixes", "and 1001 of peers inside them", "join neighbours"),
 ]
 
 
