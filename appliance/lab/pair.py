@@ -117,6 +117,13 @@ class Box:
         assert isinstance(answer, dict)
         return answer
 
+    def events(self, **params: Any) -> list[dict[str, Any]]:
+        """Those so far, the data plane's too: when it has answered, control has all that it told before."""
+        self.status()
+        answer = self.call("events", **params)
+        assert isinstance(answer, list)
+        return answer
+
     def flows_intercepted(self) -> int:
         """Connections that the data plane has taken in hand since it started."""
         return int(self.call("status", plane="data")["flows_intercepted"])

@@ -56,7 +56,7 @@ def reason(pair: Pair, sock: socket.socket) -> str:
 
 def events(pair: Pair, kind: str) -> list[list[dict[str, Any]]]:
     """Of each box, the branch's first."""
-    return [[event for event in box.call("events") if event["kind"] == kind] for box in pair.boxes]
+    return [[event for event in box.events() if event["kind"] == kind] for box in pair.boxes]
 
 
 def test_a_silent_server_is_not_taken_for_one_that_answers_elsewhere(lab: Lab, pair: Pair) -> None:

@@ -84,5 +84,5 @@ def test_clearing_makes_the_wan_cold(lab: Lab, pair: Pair) -> None:
     assert {one["peer"] for one in pair.branch.call("cache", action="status")["caches"]} == {"dc"}
     pair.wait_up()
     assert wan_bytes(lab) > cold / 2
-    told = [event["kind"] for event in pair.branch.call("events") if event["kind"].startswith("cache.")]
+    told = [event["kind"] for event in pair.branch.events() if event["kind"].startswith("cache.")]
     assert told[-2:] == ["cache.cleared", "cache.new"]

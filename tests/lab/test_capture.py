@@ -87,7 +87,7 @@ def test_a_flow_is_recorded_on_both_sides_of_the_box(
     payload = {bytes(packet[TCP].payload) for packet in packets if len(packet[TCP].payload)}
     assert payload == {SAID, ANSWERED}
     assert {packet[TCP].sport for packet in packets} == {port, PORT}
-    assert any(event["kind"] == "capture.started" for event in box.call("events"))
+    assert any(event["kind"] == "capture.started" for event in box.events())
     ours, theirs = (2, 1) if name == "branch" else (1, 2)  # outbound and inbound, as pcapng numbers them
     stream = frames[0][1].split()[2]
     assert (ours, b"DATA stream %s offset 0, %d bytes of raw" % (stream, len(SAID) + 1)) in frames

@@ -76,7 +76,7 @@ def answers(box: Box) -> bool:
 
 
 def kinds(box: Box) -> list[str]:
-    return [event["kind"] for event in box.call("events")]
+    return [event["kind"] for event in box.events()]
 
 
 def test_it_is_all_there_and_all_gone(lab: Lab, pair: Pair) -> None:

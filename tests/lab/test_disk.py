@@ -53,7 +53,7 @@ def disk(warm: tuple[Pair, int]) -> Iterator[BadDisk]:
 def said(box: Box, kind: str, severity: str, text: str = "", since: float = 0.0) -> bool:
     return any(
         event["kind"] == kind and event["severity"] == severity and text in event["text"]
-        for event in box.call("events", since=since)
+        for event in box.events(since=since)
     )
 
 

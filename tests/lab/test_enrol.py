@@ -111,8 +111,8 @@ def test_a_branch_is_enrolled_works_and_is_cut_off(lab: Lab, centre: Box, branch
     branch.wait(lambda: branch.peer_state() == "down", "the branch is alone")
     assert centre.call("peers") == []
     centre.signal("data", signal.SIGKILL)
-    centre.wait(lambda: any(event["kind"] == "data.up" for event in centre.call("events")), "it is back")
-    until(lambda: any(event["kind"] == "lane.refused" for event in centre.call("events")), 20)
+    centre.wait(lambda: any(event["kind"] == "data.up" for event in centre.events()), "it is back")
+    until(lambda: any(event["kind"] == "lane.refused" for event in centre.events()), 20)
     assert branch.peer_state() == "down"
     client.close()
 

@@ -91,10 +91,10 @@ def test_new_flows_pass_at_the_limit_and_open_ones_go_on(
         sock.close()
     assert until(lambda: limits.way() == "optimised")
     assert echoes(flows[0])
-    kinds = {event["kind"] for event in getattr(limits.pair, box).call("events")}
+    kinds = {event["kind"] for event in getattr(limits.pair, box).events()}
     assert {"flows.passing", "flows.taken"} <= kinds
     if box == "dc":
-        assert {"peer.full", "peer.taking"} <= {event["kind"] for event in limits.pair.branch.call("events")}
+        assert {"peer.full", "peer.taking"} <= {event["kind"] for event in limits.pair.branch.events()}
 
 
 def test_a_higher_limit_is_in_force_at_once(limits: Limits, flows: list[socket.socket]) -> None:
@@ -139,7 +139,7 @@ def test_readers_that_sleep_leave_the_last_memory_to_open_flows(
         assert until(full, 10)
         assert limits.way() == "memory_limit"
         assert all(echoes(sock) for sock in flows)
-        assert not any(event["kind"] == "flow.memory" for event in limits.pair.branch.call("events"))
+        assert not any(event["kind"] == "flow.memory" for event in limits.pair.branch.events())
     assert until(lambda: limits.way() == "optimised")
 
 

@@ -90,7 +90,7 @@ def test_a_narrow_place_that_says_nothing_is_found(lab: Lab) -> None:
             assert exact(lab, OPTIMISED, 6)
             for box in pair.boxes:
                 box.wait(lambda box=box: box.call("peers")[0]["paths"][0]["small"], "it is found")  # type: ignore[misc]
-            said = [event for event in pair.branch.call("events") if event["kind"] == "path.small"]
+            said = [event for event in pair.branch.events() if event["kind"] == "path.small"]
             assert len(said) == 1
             small = ["nft", "list", "set", "inet", "branchline_fate", "small6"]
             pair.branch.wait(

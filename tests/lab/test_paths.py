@@ -57,7 +57,7 @@ def end(pair: Pair, sessions: Sessions) -> Endured:
 
 
 def events(box: Box, kind: str) -> list[dict[str, Any]]:
-    return [event for event in box.call("events", limit=1000) if event["kind"] == kind]
+    return [event for event in box.events(limit=1000) if event["kind"] == kind]
 
 
 def peer(box: Box) -> dict[str, Any]:

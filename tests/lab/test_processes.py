@@ -86,7 +86,7 @@ def test_the_death_of_one_is_felt_by_its_peers_alone(hub: Hub) -> None:
         peer = branches.name(number)
         assert (after[peer]["streams"], after[peer]["aborted"]) == (2, 0)
         assert after[peer]["since"] == pytest.approx(before[peer]["since"], abs=1.0)
-    down = [event for event in hub.box.call("events") if event["kind"] == "data.down"]
+    down = [event for event in hub.box.events() if event["kind"] == "data.down"]
     assert [event["text"].split(";")[0] for event in down] == ["data process 2 of 2 is gone"]
     download(hub, BY_PROCESS[2])
     go_on(hub, BY_PROCESS[1])
@@ -100,7 +100,7 @@ def test_what_is_ordered_reaches_both(hub: Hub) -> None:
     hub.write(without=frozenset(gone))
     assert hub.box.call("reload")["data"] == "told"
     hub.box.call("cache", action="clear")
-    cleared = {event["subject"] for event in hub.box.call("events") if event["kind"] == "cache.cleared"}
+    cleared = {event["subject"] for event in hub.box.events() if event["kind"] == "cache.cleared"}
     assert cleared == peers(hub.box).keys()
     for number in range(COUNT):
         hub.shut(number)

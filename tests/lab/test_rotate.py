@@ -35,7 +35,7 @@ def transfer(lab: Lab) -> subprocess.Popen[bytes]:
 
 
 def kinds(box: Box) -> list[str]:
-    return [event["kind"] for event in box.call("events")]
+    return [event["kind"] for event in box.events()]
 
 
 def other(pair: Pair, box: Box) -> Box:
