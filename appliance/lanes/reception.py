@@ -29,7 +29,7 @@ class Reception:
     ) -> None:
         """`adopt(lane)` takes a lane by its certificate or says no; `report(remote, reason)` tells of a refusal.
 
-        At most `most` connections may be without a proved identity, a quarter of them from one address.
+        At most `most` connections may be without a proved identity, a quarter of them from one address or IPv6 /64.
         """
         self.context: ssl.SSLContext | None = None  # who is let in; before it is there, nobody
         self.usher: Usher | None = None  # where several processes listen at the same endpoints
@@ -98,7 +98,8 @@ class Reception:
 
     def _has_room(self, sock: socket.socket, host: str) -> bool:
         strangers = [*self._strangers.values(), *(self.usher.waiting() if self.usher else ())]
-        alone = strangers.count(host) < max(1, self._most // 4)
+        neighbours = sum(_network(stranger) == _network(host) for stranger in strangers)
+        alone = neighbours < max(1, self._most // 4)
         if self.context is not None and len(strangers) < self._most and alone:
             return True
         self.refuse(host, "not ready yet" if self.context is None else "too many at once")
@@ -132,6 +133,13 @@ class Reception:
                 self._reported.clear()
             self._reported[host] = now
             self._report(host, reason)
+
+
+def _network(host: str) -> str:
+    """Who has one address of an IPv6 /64 has all of them."""
+    if ":" not in host:
+        return host
+    return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])[:8].hex()
 
 
 def _listen(host: str, port: int, *, shared: bool) -> socket.socket:
