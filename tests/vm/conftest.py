@@ -18,6 +18,7 @@ from tests.vm.centre import BRANCH, Centre
 from tests.vm.guest import agent, kernel, make_disk
 
 CACHE = Path(__file__).parents[2] / ".cache" / "vm"
+PATIENCE_S = 400.0  # with a test
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,6 +39,13 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if capture is not None:
         capture.stop_global_capturing()
     namespaces.enter(namespaces.again())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Emulated guests on a busy machine need their time."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(PATIENCE_S))
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from vmhost.health.result import Result, state_of
 from vmhost.health.round import check
 from vmhost.health.target import Directory
 
-pytestmark = pytest.mark.timeout(300)  # the first makes two controllers
+pytestmark = pytest.mark.timeout(600)  # the first makes two controllers
 CHECKS = ["dns", "ldap", "kerberos", "clock", "sysvol", "replication"]
 PARTITIONS = (
     *("", "CN=Configuration,", "CN=Schema,CN=Configuration,"),
