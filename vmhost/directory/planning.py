@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
@@ -158,7 +159,7 @@ def health_of(recipe: Recipe) -> Health:
 
 def recipe(asked: Asked, seed: Mapping[str, Any], seed_image: str, arch: Arch, directory: Path) -> Recipe:
     """Of the machine, whose system is for `arch` and files are in `directory`; its last disk is the seed."""
-    say = json.dumps  # TOML's basic strings are JSON's
+    say = partial(json.dumps, ensure_ascii=False)  # TOML's basic strings are JSON's, without surrogates
     text = f"""
 name = {say(asked.name)}
 kind = "directory"

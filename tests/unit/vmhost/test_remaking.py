@@ -92,7 +92,7 @@ def test_what_the_guest_said_of_itself_is_not_trusted(tmp_path: Path) -> None:
 
 def test_a_domain_goes_to_another_host(tmp_path: Path) -> None:
     (tmp_path / "machine.json").write_bytes(msgspec.json.encode(_MACHINE))
-    recipe = _recipe("new")
+    recipe = _recipe("new", "dc-\N{FISH}")
     asked, like = again(
         recipe, tmp_path, _manifest(recipe, "domain.tar.bz2", "machine.json"), Given(host="dc2")
     )
@@ -106,7 +106,7 @@ def test_a_domain_goes_to_another_host(tmp_path: Path) -> None:
         ("seed", "/seed.raw", None),
     ]
     assert made.health is not None
-    assert (made.health.host, made.bundle) == ("dc2.ad.example", "/srv/dc-1")
+    assert (made.health.host, made.bundle) == ("dc2.ad.example", "/srv/dc-\N{FISH}")
 
 
 def test_a_branch_joins_again(tmp_path: Path) -> None:
