@@ -39,7 +39,7 @@ class Rotation:
         self._key = key
         self._keys = keys
         self._emit = emit
-        self._redialled: dict[str, float] = {}
+        self._redialled: dict[str, tuple[bytes, float]] = {}  # by peer: for which key, and when
         self._said: dict[
             tuple[str, str], str
         ] = {}  # the last key of each kind and peer that control was told of
@@ -85,8 +85,10 @@ class Rotation:
         if len(lanes) == len(Role) and all(lane.certificate == key for lane in lanes.values()):
             public = base64.b64encode(key).decode()
             self._once(PROVED, peer.id, public, f"peer {peer.id} has proved its new key on both its lanes")
-        elif peer.loop.now - self._redialled.get(peer.id, -math.inf) > AGAIN_S:
-            self._redialled[peer.id] = peer.loop.now
+            return
+        last, at = self._redialled.get(peer.id, (b"", -math.inf))
+        if key != last or peer.loop.now - at > AGAIN_S:
+            self._redialled[peer.id] = key, peer.loop.now
             peer.attachment.redial()
 
     def _once(self, kind: str, peer: str, key: str, text: str) -> None:
