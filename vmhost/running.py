@@ -29,6 +29,7 @@ class Running:
         self._keeper = Keeper()
         self._stirred = asyncio.Event()  # something for the keeper
         self._returned = asyncio.Event()  # libvirtd, whose machines have not been looked through
+        self._looking = False  # machines are being looked through
         self._cut_off: set[str] = set()  # ended by us, in the middle of their start
         self.stalled = asyncio.Event()
         """Perhaps a machine stands still."""
@@ -87,8 +88,10 @@ class Running:
         """After libvirtd has come back, or this process: what runs, what should, and what a crash left half made."""
         machines = self._machines
         while True:
+            self._looking = False
             await self._returned.wait()
             self._returned.clear()
+            self._looking = True
             try:
                 found = await machines.link.do(calls.survey)
             except VmError:
@@ -142,6 +145,8 @@ class Running:
                 machines.tell("vm.half_made", "warning", text, {"vm": name})
 
     def _heard(self, name: str, event: int, detail: int) -> None:
+        if self._looking and event in (calls.STARTED, calls.STOPPED):
+            self._returned.set()  # what was seen of it may be from before
         if name not in self._machines.known:
             return
         for tell in self.on_change:
