@@ -49,7 +49,7 @@ class Host:
         abilities = Abilities()
         self.creation = Creation(self.machines, self.running, abilities)
         self.lifecycle = Lifecycle(self.machines, self.running, self._agents)
-        self.directories = Directories(self.machines, self.running, self.creation, self.lifecycle)
+        self.directories = Directories(self.machines, self.running, abilities, self.creation, self.lifecycle)
         self.backups = Backups(self.machines, self.running, self.creation, abilities, self.directories)
         self.health = Watch(self.machines, scratch)
         self.updating = Updating(self.machines, self.running, self.lifecycle, scratch)

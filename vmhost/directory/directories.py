@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vmhost import calls
+from vmhost.abilities import Abilities
 from vmhost.creation import Creation
 from vmhost.directory import attached, bundle, planning, tls
 from vmhost.directory.answering import check_free
@@ -43,9 +44,15 @@ class Directories:
     """Made by `creation` on `machines`; what fails is undone by `lifecycle`."""
 
     def __init__(
-        self, machines: Machines, running: Running, creation: Creation, lifecycle: Lifecycle
+        self,
+        machines: Machines,
+        running: Running,
+        abilities: Abilities,
+        creation: Creation,
+        lifecycle: Lifecycle,
     ) -> None:
         self._machines = machines
+        self._abilities = abilities
         self._stirred = asyncio.Event()  # machines are known again, of which one may be on its way
         running.on_stock.append(self._stirred.set)
         running.on_change.append(self._heard)
@@ -96,10 +103,13 @@ class Directories:
                 files[PASSWORD_FILE] = f"{password}\n"
             storage.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
             system = await asyncio.to_thread(bundle.read, Path(asked.bundle), storage.trusted)
+            ability = await self._abilities.guest(system.arch)
             self._told[asked.name] = Status("machine", "making the machine", 0.0)
             with tempfile.TemporaryDirectory(prefix=_SEED_SCRATCH, dir=storage.directory) as scratch:
                 image = await asyncio.to_thread(_seed_image, seed, Path(scratch), archive)
-                recipe = planning.recipe(asked, seed, str(image), system.arch, storage.of(asked.name))
+                recipe = planning.recipe(
+                    asked, seed, str(image), storage.of(asked.name), system.arch, ability.accelerator
+                )
                 if again is None:
                     made = await self._creation.create(recipe, files=files)
                 else:

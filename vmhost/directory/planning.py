@@ -13,6 +13,7 @@ import msgspec
 
 from vmhost.directory import staged
 from vmhost.directory.guest.seed import FORMAT, checker
+from vmhost.domain import Accelerator
 from vmhost.errors import VmError
 from vmhost.health.plan import Health
 from vmhost.recipe import Arch, Recipe, parse
@@ -21,6 +22,8 @@ SEED = "seed"
 """Name of the disk with the secrets, which goes when they have been used."""
 HEALTH_FILE, CA_FILE, PASSWORD_FILE = "health-password", "ca.pem", "administrator-password"
 """In the machine's directory, for root alone: what its health is checked with; a new domain's administrator."""
+_WITHIN_S: Mapping[Accelerator, int] = {"kvm": 5, "tcg": 15}
+"""How long each question of a health check may take. An emulated guest needs its time."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -157,8 +160,18 @@ def health_of(recipe: Recipe) -> Health:
     return recipe.health
 
 
-def recipe(asked: Asked, seed: Mapping[str, Any], seed_image: str, arch: Arch, directory: Path) -> Recipe:
-    """Of the machine, whose system is for `arch` and files are in `directory`; its last disk is the seed."""
+def recipe(
+    asked: Asked,
+    seed: Mapping[str, Any],
+    seed_image: str,
+    directory: Path,
+    arch: Arch,
+    accelerator: Accelerator | None,
+) -> Recipe:
+    """Of the machine, whose files are in `directory` and system is for `arch`, which runs here by `accelerator`.
+
+    Its last disk is the seed.
+    """
     say = partial(json.dumps, ensure_ascii=False)  # TOML's basic strings are JSON's, without surrogates
     text = f"""
 name = {say(asked.name)}
@@ -181,6 +194,7 @@ bridge = {say(asked.bridge)}
 [health]
 kind = "directory"
 address = {say(seed["address"].partition("/")[0])}
+within = "{_WITHIN_S[accelerator or "tcg"]}s"
 realm = {say(seed["realm"])}
 host = {say(f"{seed['host']}.{seed['realm'].lower()}")}
 site = {say(seed["site"])}

@@ -14,6 +14,7 @@ from vmhost.health.target import Directory, Http, Target, Tcp, problems
 from vmhost.values import Seconds
 
 LEAST_EVERY_S, MOST_EVERY_S = 5, 3600
+LEAST_WITHIN_S, MOST_WITHIN_S = 1, 60
 _FIELDS = {
     "directory": {"realm", "host", "site", "account", "secret", "ca"},
     "tcp": {"port"},
@@ -31,6 +32,9 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     every: Annotated[
         Seconds, msgspec.Meta(description='How long after one round the next begins, like "30s".')
     ] = Seconds(30)
+    within: Annotated[
+        Seconds, msgspec.Meta(description='How long the answer to each question may take, like "5s".')
+    ] = Seconds(5)
     realm: Annotated[str, msgspec.Meta(description='Of a directory, like "AD.EXAMPLE.COM".')] = ""
     host: Annotated[str, msgspec.Meta(description="Name that a directory must be known by.")] = ""
     site: Annotated[str, msgspec.Meta(description="Site that a directory must be found in.")] = ""
@@ -52,9 +56,11 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 def target_of(plan: Health) -> Target:
     """What is checked."""
+    within = float(plan.within)
     if plan.kind == "directory":
         return Directory(
             address=plan.address,
+            within=within,
             realm=plan.realm,
             host=plan.host,
             site=plan.site,
@@ -63,14 +69,18 @@ def target_of(plan: Health) -> Target:
             ca=plan.ca,
         )
     if plan.kind == "tcp":
-        return Tcp(address=plan.address, port=plan.port or 0)
-    return Http(address=plan.address, port=80 if plan.port is None else plan.port, path=plan.path)
+        return Tcp(address=plan.address, within=within, port=plan.port or 0)
+    return Http(
+        address=plan.address, within=within, port=80 if plan.port is None else plan.port, path=plan.path
+    )
 
 
 def plan_problems(plan: Health) -> Iterator[tuple[str, str, str]]:
     """Field, what is wrong with it, and what to do."""
     if not LEAST_EVERY_S <= plan.every <= MOST_EVERY_S:
         yield "every", "is out of range", f'use "{LEAST_EVERY_S}s" to "{MOST_EVERY_S}s"'
+    if not LEAST_WITHIN_S <= plan.within <= MOST_WITHIN_S:
+        yield "within", "is out of range", f'use "{LEAST_WITHIN_S}s" to "{MOST_WITHIN_S}s"'
     own = _FIELDS[plan.kind]
     for kind, fields in _FIELDS.items():
         for field in sorted(fields - own):

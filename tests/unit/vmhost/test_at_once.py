@@ -103,7 +103,7 @@ def test_a_machine_whose_disks_cannot_be_set_aside_is_still_one(tmp_path: Path) 
     running = Running(machines, Wishes(tmp_path), Guarantees())
     creation = Creation(machines, running, abilities)
     lifecycle = Lifecycle(machines, running, Agents(machines, running))
-    directories = Directories(machines, running, creation, lifecycle)
+    directories = Directories(machines, running, abilities, creation, lifecycle)
     manifest = Manifest(
         name="directory",
         taken=1.0,

@@ -32,7 +32,7 @@ def backups_of(machines: Machines) -> Backups:
     abilities, running = Abilities(), Running(machines, Wishes(machines.storage.directory), Guarantees())
     creation = Creation(machines, running, abilities)
     lifecycle = Lifecycle(machines, running, Agents(machines, running))
-    directories = Directories(machines, running, creation, lifecycle)
+    directories = Directories(machines, running, abilities, creation, lifecycle)
     return Backups(machines, running, creation, abilities, directories)
 
 

@@ -110,6 +110,7 @@ def test_a_good_one() -> None:
                 ('kind = "tcp"\nport = 1\nrealm = "A"', "health.realm", "does not belong to tcp"),
                 ('kind = "http"\npath = "a b"', "health.path", "is not a path"),
                 ('kind = "http"\nevery = "1s"', "health.every", 'use "5s" to'),
+                ('kind = "http"\nwithin = "2min"', "health.within", 'use "1s" to "60s"'),
                 ('kind = "directory"', "health.realm", "'' is not a name"),
                 ('kind = "directory"\nrealm = "A"\naccount = "x"', "health.secret", "goes with an account"),
                 (

@@ -99,7 +99,7 @@ def test_a_domain_goes_to_another_host(tmp_path: Path) -> None:
     assert like.archive == tmp_path / "domain.tar.bz2"
     seed = planning.seed(asked, "", "h")
     assert (seed["role"], seed["host"], seed["site"]) == ("new", "dc2", "Here")
-    made = planning.like(planning.recipe(asked, seed, "/seed.raw", "x86-64", tmp_path), like.recipe)
+    made = planning.like(planning.recipe(asked, seed, "/seed.raw", tmp_path, "x86-64", "kvm"), like.recipe)
     assert (made.memory, made.backup, made.networks) == (recipe.memory, recipe.backup, recipe.networks)
     assert [(disk.name, disk.image, disk.size) for disk in made.disks] == [
         ("data", "", 20 * 2**30),

@@ -60,8 +60,9 @@ class Box:
         self.running = Running(self.machines, Wishes(directory), Guarantees())
         self.creation = _Making(self, make)
         lifecycle = Lifecycle(self.machines, self.running, Agents(self.machines, self.running))
-        directories = Directories(self.machines, self.running, self.creation, lifecycle)
-        proving = _Good(self.machines, Abilities())
+        abilities = Abilities()
+        directories = Directories(self.machines, self.running, abilities, self.creation, lifecycle)
+        proving = _Good(self.machines, abilities)
         self.restoring = Restoring(self.machines, self.creation, proving, directories)
         self.disks = self.machines.storage.of(NAME)
 

@@ -77,7 +77,7 @@ def test_a_new_domain_is_named_by_its_realm() -> None:
 
 
 def test_the_seed_is_the_last_disk_and_nothing_escapes_its_quotes() -> None:
-    made = recipe(_asked(stage=STAGE, bundle='/a "b"\\'), STAGE, "/seed.raw", "arm64", Path("/kept"))
+    made = recipe(_asked(stage=STAGE, bundle='/a "b"\\'), STAGE, "/seed.raw", Path("/kept"), "arm64", "tcg")
     assert made.arch == "arm64"
     assert [disk.name for disk in made.disks] == ["data", "seed"]
     assert made.bundle == '/a "b"\\'
@@ -85,4 +85,4 @@ def test_the_seed_is_the_last_disk_and_nothing_escapes_its_quotes() -> None:
     assert (made.kind, made.role) == ("directory", _asked(stage=STAGE).join)
     checked = health_of(made)
     assert (checked.account, checked.secret) == ("chk-br1", "/kept/health-password")
-    assert checked.ca == "/kept/ca.pem"
+    assert (checked.ca, checked.within) == ("/kept/ca.pem", 15)

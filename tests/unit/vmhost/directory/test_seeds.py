@@ -41,10 +41,10 @@ def test_nothing_is_left_by_a_process_that_was_killed(tmp_path: Path) -> None:
     async def begin() -> None:
         machines = Machines(_Libvirtd(""), Storage(tmp_path, ()), lambda *_: None)
         running = Running(machines, Wishes(tmp_path), Guarantees())
-        creation = Creation(machines, running, Abilities())
-        directories = Directories(
-            machines, running, creation, Lifecycle(machines, running, Agents(machines, running))
-        )
+        abilities = Abilities()
+        creation = Creation(machines, running, abilities)
+        lifecycle = Lifecycle(machines, running, Agents(machines, running))
+        directories = Directories(machines, running, abilities, creation, lifecycle)
         for stir in running.on_stock:
             stir()
         work = asyncio.create_task(directories.run())
