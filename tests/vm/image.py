@@ -6,9 +6,14 @@ fetches its Debian packages, once: the tests have a network of their own, from w
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import msgspec
+
+from vmhost.directory import bundle as bundles
 
 BASE = Path(__file__).parents[2] / ".cache" / "vm" / "directory.tar"
 
@@ -36,6 +41,16 @@ def build(bundle: Path, key: Path, made: int) -> Path:
     )
     assert done.returncode == 0, f"{done.stderr}\nhas .ci/setup guest been run?"
     return bundle
+
+
+def newer(bundle: Path, target: Path, version: str, key: Path, /, **content: bytes) -> Path:
+    """A bundle like `bundle`, of another version, and with other files."""
+    shutil.copytree(bundle, target)
+    for name, data in content.items():
+        (target / name).write_bytes(data)
+    files = {name: bundles.measure(target / name) for name in bundles.FILES}
+    bundles.write(target, msgspec.structs.replace(bundles.taken(bundle), version=version, files=files), key)
+    return target
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ import pytest
 
 from tests.vm.box import BRIDGE, VmBox, until
 from tests.vm.centre import ADMINISTRATOR, DOMAIN, Centre
-from tests.vm.image import build
+from tests.vm.image import build, newer
 from tests.vm.joining import SITE, logs_on, stage
 from tests.vm.tiny_bundle import tiny_bundle
 
 ADDRESS = "10.1.0.30"
 VERSION, MADE = "20260101T000000Z", 1_767_225_600
+LATER = "20260102T000000Z"
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -131,7 +132,10 @@ def test_a_branch_that_joins_again_in_vain_is_as_it_was(
 def test_one_command_makes_an_rodc_that_serves_without_the_centre(
     box: VmBox, centre: Centre, group: str, tmp_path: Path, began: float, pytestconfig: pytest.Config
 ) -> None:
-    """A user of the centre logs on at the machine; without the centre, those whose passwords were fetched."""
+    """A user of the centre logs on at the machine; without the centre, those whose passwords were fetched.
+
+    So it is with a newer system, too.
+    """
     bundle = build(tmp_path / "bundle", box.build_key, MADE)
     file = tmp_path / "br30.stage"
     place = ("--site", SITE, "--address", f"{ADDRESS}/16", "--gateway", "10.1.0.1")
@@ -156,6 +160,14 @@ def test_one_command_makes_an_rodc_that_serves_without_the_centre(
         assert "seed" not in Path(kept, "directory.xml").read_text()
     assert (box.directory / "state/vm/directory/data.qcow2").stat().st_mode & 0o077 == 0
     try:
+        _serves_alone(centre, tmp_path)
+        newer(bundle, tmp_path / "later", LATER, box.build_key)
+        updated = box.begin("update", "directory", tmp_path / "later", "--json")
+        said, _ = updated.communicate()
+        assert updated.returncode == 0
+        assert json.loads(said)["to"] == LATER
+        told = [one for one in box.call("events", since=began) if one["kind"] == "vm.updated"]
+        assert {"dns", "ldap", "kerberos"} <= set(told[-1]["evidence"]["well"])
         _serves_alone(centre, tmp_path)
         if not pytestconfig.getoption("restored"):
             return  # the rest with a small guest: test_a_branch_that_joins_again_in_vain_is_as_it_was

@@ -11,15 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from tests.vm.box import BRIDGE, SOCKET, VmBox
 from tests.vm.centre import ADMINISTRATOR, DOMAIN, NETBIOS, PASSWORD, REALM, SITE
-from tests.vm.image import build
+from tests.vm.image import build, newer
 from tests.vm.joining import logs_on
 from vmhost import calls
-from vmhost.directory import bundle as bundles
 from vmhost.directory.guest.seed import FORMAT, Seed
 from vmhost.directory.guest.telling import answers_dns, answers_ldap
 from vmhost.directory.hearing import Status, hear
@@ -62,7 +60,7 @@ def _machine(box: VmBox, directory: Path, system: Path, data: str) -> Iterator[s
         f'name = "dc"\nmemory = "640MiB"\nstop_within = "5min"\nbundle = "{system}"\n'
         f'kind = "directory"\nrole = "new"\n[[disks]]\nname = "data"\n{data}\n'
         f'[[networks]]\nbridge = "{BRIDGE}"\n'
-        f'[health]\nkind = "directory"\naddress = "{ADDRESS}"\nrealm = "{REALM}"\nevery = "1h"\n'
+        f'[health]\nkind = "directory"\naddress = "{ADDRESS}"\nrealm = "{REALM}"\nevery = "1h"\nwithin = "15s"\n'
     )
     box.vm("create", recipe)
     try:
@@ -117,17 +115,6 @@ def _add_user(name: str, password: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _signed(box: VmBox, system: Path, target: Path, version: str, /, **content: bytes) -> Path:
-    """A bundle like `system` with another version, and other files."""
-    shutil.copytree(system, target)
-    for name, data in content.items():
-        (target / name).write_bytes(data)
-    files = {name: bundles.measure(target / name) for name in bundles.FILES}
-    manifest = msgspec.structs.replace(bundles.taken(system), version=version, files=files)
-    bundles.write(target, manifest, box.build_key)
-    return target
-
-
 def test_it_serves_is_updated_backed_up_and_made_again(
     box: VmBox,
     system: Path,
@@ -137,6 +124,10 @@ def test_it_serves_is_updated_backed_up_and_made_again(
     pytestconfig: pytest.Config,
 ) -> None:
     """What a person does with the first controller of a domain in its life, one thing after another."""
+    if not pytestconfig.getoption("restored"):
+        pytest.skip(
+            "with --restored; small guests: test_backup, test_update; the domain without a machine: test_join"
+        )
     data, slots = _joined(provisioned, tmp_path), box.directory / "state" / "vm" / "dc"
     with _machine(box, tmp_path, system, f'image = "{data}"\nsize = "512MiB"'):
         said = _heard()
@@ -147,15 +138,12 @@ def test_it_serves_is_updated_backed_up_and_made_again(
 
         # A newer system, which proves healthy, with the same data.
         status, said_of = _ends(
-            box, "update", "dc", _signed(box, system, tmp_path / "later", LATER), "--json"
+            box, "update", "dc", newer(system, tmp_path / "later", LATER, box.build_key), "--json"
         )
         assert (status, json.loads(said_of)["to"]) == (0, LATER), said_of
         assert _domain(calls.booted) == str(slots / "slot-b" / "vmlinuz")
         assert {"ldap", "kerberos"} <= set(_told(box, began)["vm.updated"]["well"])
         assert logs_on(ADDRESS, "frank-1", "Wonderland-1", tmp_path)
-
-        if not pytestconfig.getoption("restored"):
-            return  # the rest with small guests: test_backup, test_update; the domain without a machine: test_join
 
         # A backup, with the file systems frozen and the domain beside them.
         status, said_of = _ends(box, "backup", "dc", "--json")
@@ -164,7 +152,7 @@ def test_it_serves_is_updated_backed_up_and_made_again(
         assert {"domain.tar.bz2", "machine.json"} <= {file.name for file in backup.iterdir()}
 
         # A system that does not boot, and the way back.
-        broken = _signed(box, system, tmp_path / "broken", LATEST, system=os.urandom(2**20))
+        broken = newer(system, tmp_path / "broken", LATEST, box.build_key, system=os.urandom(2**20))
         assert _ends(box, "update", "dc", broken)[0] == 1
         assert _domain(calls.booted) == str(slots / "slot-b" / "vmlinuz")
         undone = {"vm": "dc", "step": "disks", "said": "the system disk cannot be read", "to": LATER}
@@ -190,3 +178,20 @@ def test_a_disk_of_somebody_else_is_not_touched(box: VmBox, system: Path, tmp_pa
         box.vm("kill", "dc")
         kept = box.directory / "state" / "vm" / "dc" / "data.qcow2"
         subprocess.run(["qemu-img", "compare", "-q", data, kept], check=True)
+
+
+def test_its_python_is_compiled(system: Path, tmp_path: Path) -> None:
+    """And counts as that, although SOURCE_DATE_EPOCH has changed the dates of the files."""
+    command = [
+        "unsquashfs",
+        "-quiet",
+        "-no-progress",
+        "-dest",
+        str(tmp_path / "root"),
+        str(system / "system"),
+    ]
+    subprocess.run([*command, "usr/lib/python3*", "usr/lib/branchline"], check=True)
+    compiled = {path: path.read_bytes()[4:8] for path in tmp_path.rglob("*.pyc")}
+    unchecked = (1).to_bytes(4, "little")
+    assert {path for path, flags in compiled.items() if flags != unchecked} == set()
+    assert len(compiled) == len(list(tmp_path.rglob("*.py"))) > 500

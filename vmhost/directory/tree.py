@@ -8,7 +8,7 @@ from pathlib import Path
 from vmhost.directory.modules import modules
 
 GUEST = Path(__file__).parent / "guest"
-_LIBRARY = "usr/lib/branchline"
+LIBRARY = "usr/lib/branchline"
 
 _REMOVED = (
     "boot/*",
@@ -67,7 +67,7 @@ def furnish(root: Path) -> None:
     journal.parent.mkdir(parents=True, exist_ok=True)
     journal.write_text(_JOURNAL)
     _units(root / "etc/systemd/system")
-    _programs(root / _LIBRARY)
+    _programs(root / LIBRARY)
 
 
 def _units(directory: Path) -> None:
