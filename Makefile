@@ -3,6 +3,9 @@
 PYTHON := .venv/bin/python
 SOURCES := appliance dedupe vmhost webui tests setup.py
 
+# Tests start thousands of Pythons, which would compile us anew each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo test check unit crash lab fuzz bench soak format clean
 
 help:  ## This list

@@ -67,7 +67,7 @@ def test_a_sample_is_of_flows_and_of_both_directions(v6: bool) -> None:
     chance = random.Random(1)
     program = filters.sample(3, 4)
     taken = 0
-    for _ in range(2000):
+    for _ in range(500):
         host = chance.randrange(1, 250)
         ends = (
             (f"fd01::{host:x}" if v6 else f"10.1.0.{host}", chance.randrange(1024, 65536)),
@@ -76,7 +76,7 @@ def test_a_sample_is_of_flows_and_of_both_directions(v6: bool) -> None:
         there, back = kept(program, packet(*ends)), kept(program, packet(ends[1], ends[0]))
         assert there == back
         taken += there == filters.ALL
-    assert 150 < taken < 350, "about one in eight"
+    assert 35 < taken < 95, "about one in eight"
 
 
 @pytest.mark.parametrize(("client", "server"), ENDS)
