@@ -124,8 +124,9 @@ class Centre:
         subprocess.run(["ip", "link", "set", f"c-{self.place.name}", "down"], check=True)
 
     def mend(self) -> None:
-        """Plug the cable in again."""
+        """Plug the cable in again; it carries when this returns."""
         subprocess.run(["ip", "link", "set", f"c-{self.place.name}", "up"], check=True)
+        until(lambda: "state UP" in self.run("ip", "link", "show", "eth0"), "the link is up")
 
     def run(self, *command: str, **options: object) -> str:
         """A command as on the controller itself: its standard output. AssertionError if it fails."""
@@ -243,8 +244,10 @@ class Centre:
         return file.read_text(errors="replace") if file.exists() else ""
 
     def close(self) -> None:
-        """End all that runs in its namespaces, at once."""
-        self._namespaces.kill()  # and its child, pid 1 there
+        """End all that runs in its namespaces, at once, and take its card out."""
+        # The kernel removes a namespace's cards when it has time, perhaps after the next of that name is put in.
+        subprocess.run(["ip", "link", "delete", f"c-{self.place.name}"], check=True)
+        os.kill(self.pid, signal.SIGKILL)  # pid 1 there, which ends after all others
         self._namespaces.wait()
         assert self._namespaces.stdin is not None
         assert self._namespaces.stdout is not None
