@@ -287,7 +287,7 @@ def echoes(sock: socket.socket, data: bytes = b"question") -> bool:
     return received == data
 
 
-def outcome(pair: Pair, server: str, port: int, timeout: float = 3.0) -> str:
+def outcome(pair: Pair, server: str, port: int, timeout: float = 15.0) -> str:
     """What a client sees: "echo", "timeout" or the name of the error.
 
     An RST that follows upon the handshake is ECONNRESET, whether it comes before connect() has returned or after.

@@ -34,7 +34,7 @@ from appliance.intercept import (
 
 HEARTBEAT = 0.25
 LANE_PORT = 4001
-OPEN_TIMEOUT = 1.6  # seconds that a server has to answer the far side
+OPEN_TIMEOUT = 3.0  # seconds that a server has to answer the far side
 
 
 @dataclass(frozen=True)

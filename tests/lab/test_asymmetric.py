@@ -38,13 +38,13 @@ def lab(module_lab: Lab) -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def pair(lab: Lab) -> Iterator[Pair]:
-    with Pair(lab, dc=Side(limits={"open_timeout": 3.5})) as pair:
+    with Pair(lab, dc=Side(limits={"open_timeout": 9})) as pair:
         yield pair
 
 
 def connect(lab: Lab, family: socket.AddressFamily) -> socket.socket:
     sock = lab.client.socket(family)
-    sock.settimeout(10)
+    sock.settimeout(30)
     sock.connect((lab.server.address(family), PORT))
     return sock
 
@@ -65,7 +65,7 @@ def test_a_silent_server_is_not_taken_for_one_that_answers_elsewhere(lab: Lab, p
     drop = "type filter hook input priority 0; ip daddr 10.2.0.3 tcp dport 80 drop;"
     lab.server.run(["nft", f"add table inet silent {{ chain in {{ {drop} }}; }}"], check=True)
     sock = lab.client.socket()
-    sock.settimeout(10)
+    sock.settimeout(30)
     sock.connect(("10.2.0.3", 80))
     with sock, pytest.raises(ConnectionResetError):
         echoes(sock)
@@ -93,7 +93,7 @@ def test_a_client_whose_packets_take_another_way_is_let_go(lab: Lab, pair: Pair)
 
     def connected() -> socket.socket:
         sock = lab.client.socket()
-        sock.settimeout(10)
+        sock.settimeout(30)
         sock.bind((client, 0))
         sock.connect((lab.server.v4, PORT))
         return sock

@@ -202,10 +202,10 @@ def run(box: Box, config: Path | None = None) -> subprocess.CompletedProcess[str
     return box.host.run(argv, capture_output=True, text=True, timeout=20, check=False)
 
 
-def test_a_data_plane_that_hangs_is_killed_in_five_seconds_and_all_is_told(pair: Pair) -> None:
+def test_a_data_plane_that_hangs_is_killed_and_all_is_told(pair: Pair) -> None:
     pair.start()
     hung = pair.branch.signal("data", signal.SIGSTOP)
-    eventually(lambda: hung not in pair.branch.pids("data"), "the supervisor loses patience", 5.0)
+    eventually(lambda: hung not in pair.branch.pids("data"), "the supervisor loses patience")
     eventually(lambda: "process.died" in kinds(pair.branch), "it is told")
     eventually(lambda: pair.branch.peer_state() == "up", "it is back")
     assert {"process.killed", "process.died", "data.down", "data.up"} <= set(kinds(pair.branch))

@@ -42,6 +42,7 @@ def disk(warm: tuple[Pair, int]) -> Iterator[BadDisk]:
     pair, _ = warm
     with BadDisk(pair.branch.directory / "state" / "cache") as disk:
         pair.start()
+        wait_read_back(pair)
         try:
             yield disk
         finally:

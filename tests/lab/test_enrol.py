@@ -112,8 +112,8 @@ def test_a_branch_is_enrolled_works_and_is_cut_off(lab: Lab, centre: Box, branch
     assert centre.call("peers") == []
     centre.signal("data", signal.SIGKILL)
     centre.wait(lambda: any(event["kind"] == "data.up" for event in centre.events()), "it is back")
-    until(lambda: any(event["kind"] == "lane.refused" for event in centre.events()), 20)
-    assert branch.peer_state() == "down"
+    assert until(lambda: any(event["kind"] == "lane.refused" for event in centre.events()), 20)
+    branch.wait(lambda: branch.peer_state() == "down", "the branch stays alone")
     client.close()
 
 

@@ -258,11 +258,13 @@ def test_a_new_flow_needs_no_round_trip_of_its_own(new_lab: Callable[..., Lab]) 
     rtt = 1.0
     lab = new_lab(rtt=rtt)
     with echoing(lab), Pair(lab):
-        began = time.monotonic()
-        with connect(lab) as sock:
-            assert echoes(sock)
-        seconds = time.monotonic() - began
-    assert rtt <= seconds < 1.9 * rtt
+        tries: list[float] = []
+        while len(tries) < 3 and min(tries, default=9.9) >= 1.9 * rtt:  # a machine may be busy for a while
+            began = time.monotonic()
+            with connect(lab) as sock:
+                assert echoes(sock)
+            tries.append(time.monotonic() - began)
+    assert rtt <= min(tries) < 1.9 * rtt
 
 
 def test_bypass_lets_new_flows_pass_and_keeps_the_old_ones(lab: Lab, pair: Pair) -> None:

@@ -30,7 +30,7 @@ BOTH = pytest.mark.parametrize("family", FAMILIES, ids=["v4", "v6"])
 WAYS = ("intercepted", "passed")
 ENDS = ("client_fin", "server_fin", "rst")
 SOURCE_PORT = 901
-WITHIN = 3.0
+WITHIN = 10.0
 
 
 @pytest.fixture(scope="module")

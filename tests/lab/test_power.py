@@ -18,7 +18,7 @@ from appliance.rpc import RpcError, UnreachableError
 from tests.lab.bad_disk import BadDisk
 from tests.lab.exchanging import call, serving
 from tests.lab.plain_pair import until
-from tests.lab.test_cache import HOSTS, LARGEST, wan_bytes
+from tests.lab.test_cache import HOSTS, LARGEST, wait_read_back, wan_bytes
 from tests.unit.dedupe.store.shadow import PAGE
 
 CACHE = Side(peer={"cache": "64MiB"})
@@ -96,6 +96,7 @@ def test_power_cuts_under_traffic(lab: Lab, tmp_path: Path, request: pytest.Fixt
                 report, _ = client.communicate()
                 assert b"WrongError" not in report
                 pair.wait_up()
+                wait_read_back(pair)
                 warm += wan_bytes(lab) < cold / 5
                 rounds += 1
             pair.stop()

@@ -19,7 +19,7 @@ from appliance.rpc import Client, RpcError, UnreachableError
 from vmhost.directory import signing
 from vmhost.processes import resident
 
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 SMALL = 64_000_000
 """Bytes of memory that the control plane may have, however long it has lived."""
 SOCKET = Path("/run/libvirt/libvirt-sock")
@@ -88,7 +88,7 @@ trusted_keys = ["{trusted}"]
                 stdout=log,
                 stderr=log,
             )
-        until(self._serves, "control serves")
+        until(self.serves, "control serves")
 
     def kill_control(self) -> None:
         """kill -9."""
@@ -112,7 +112,8 @@ trusted_keys = ["{trusted}"]
         process.kill()
         process.wait()
 
-    def _serves(self) -> bool:
+    def serves(self) -> bool:
+        """Whether control answers, and has libvirt's ear."""
         try:
             return bool(self.call("vm_host")["libvirt"]["up"])
         except UnreachableError:

@@ -18,7 +18,7 @@ from tests.vm.centre import BRANCH, Centre
 from tests.vm.guest import agent, kernel, make_disk
 
 CACHE = Path(__file__).parents[2] / ".cache" / "vm"
-PATIENCE_S = 400.0  # with a test
+PATIENCE_S = 900.0  # with a test
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -17,7 +17,7 @@ def agile(box: VmBox, image_with_agent: Path, tmp_path: Path) -> Iterator[str]:
     """The name of a machine that runs with a guest agent."""
     data = tmp_path / "data.img"
     subprocess.run(["/usr/sbin/mkfs.ext4", "-q", data, "16M"], check=True)
-    box.vm("create", box.recipe("agile", image_with_agent, second=data, stop_within="10s"))
+    box.vm("create", box.recipe("agile", image_with_agent, second=data, stop_within="60s"))
     try:
         yield "agile"
     finally:

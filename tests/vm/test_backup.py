@@ -194,7 +194,12 @@ def test_a_machine_that_is_off_stays_off_while_it_is_copied(box: VmBox, image: P
     subprocess.run(["qemu-img", "compare", "-q", str(disk), str(copied)], check=True)
 
 
-def test_a_backup_outlives_a_crash_of_the_control_plane(box: VmBox, guest: str, began: float) -> None:
+def test_a_backup_outlives_a_crash_of_the_control_plane(
+    box: VmBox, image: Path, tmp_path: Path, began: float
+) -> None:
+    large, guest = tmp_path / "large.img", "directory"
+    large.write_bytes(image.read_bytes() + os.urandom(2**24) * 24)
+    box.vm("create", box.recipe(guest, large))
     journal = box.directory / "state" / "vm" / guest / ".backup"
     taking = box.begin("backup", guest)
     until(lambda: b'"begun":true' in _content(journal), "the job has begun")
@@ -213,11 +218,18 @@ def _content(file: Path) -> bytes:
         return b""
 
 
+def _first_by_itself(box: VmBox, began: float) -> None:
+    """Of a machine with [backup] one is due at once, and control looks when it begins."""
+    box.kill_control()
+    box.start_control()
+    until(lambda: "vm.backed_up" in box.kinds(began), "the first is taken")
+
+
 def test_backups_are_taken_by_themselves_and_what_is_old_goes(box: VmBox, image: Path, began: float) -> None:
     recipe = box.recipe("directory", image)
     recipe.write_text(recipe.read_text() + '[backup]\nevery = "10min"\nkeep = 1\n')
     box.vm("create", recipe)
-    box.vm("backup", "directory")
+    _first_by_itself(box, began)
     (first,) = _backups(box)
     manifest = Path(first["path"]) / "manifest.json"
     tree = json.loads(manifest.read_text())
@@ -256,13 +268,16 @@ def test_backups_are_sent_to_another_site(box: VmBox, image: Path, module: Path,
         f'{recipe.read_text()}[backup]\nevery = "24h"\nsend = "rsync://10.9.0.1:8873/backups"\n'
         'send_from = "10.9.0.2/24"\nsend_by = "10.9.0.1"\n'
     )
-    box.vm("create", recipe)
     module.rename(module.with_name("away"))
+    box.vm("create", recipe)
+    _first_by_itself(box, began)
+    until(lambda: "vm.backup_unsent" in box.kinds(began), "it cannot be sent")
     assert "are not at rsync://10.9.0.1:8873/backups" in box.vm("backup", "directory", fails=True)
     module.with_name("away").rename(module)
     box.vm("backup", "directory")
-    (first, second) = _backups(box)
-    for one in (first, second):
+    backups = _backups(box)
+    assert len(backups) == 3
+    for one in backups:
         sent = module / "directory" / one["backup"]
         assert {file.name: file.read_bytes() for file in sent.iterdir()} == {
             file.name: file.read_bytes() for file in Path(one["path"]).iterdir()

@@ -23,7 +23,7 @@ from vmhost.health.result import Result, state_of
 from vmhost.health.round import check
 from vmhost.health.target import Directory
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 
 CHECKS = ("dns", "ldap", "kerberos", "clock", "sysvol", "replication")

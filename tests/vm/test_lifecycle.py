@@ -75,6 +75,7 @@ def test_a_libvirtd_that_hangs_holds_nothing_else_up(box: VmBox) -> None:
         assert asked.wait(DEADLINE_S) == 1
     finally:
         box.signal_libvirtd(signal.SIGCONT)
+    until(box.serves, "libvirtd is found again")
     assert box.states() == {}
 
 
