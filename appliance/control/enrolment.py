@@ -60,17 +60,22 @@ class Enrolment:
 
     async def invite(self, params: Params) -> dict[str, Any]:
         """A token for `branch`, good once and for `life` seconds: it may have `prefixes`, and dials `dial`."""
+        life = float(params.get("life") or USUAL_LIFE_S)
+        if not 1 <= life <= LONGEST_LIFE_S:
+            raise RpcError("bad_request", f"a token is good for 1 to {LONGEST_LIFE_S:.0f} seconds")
+        config = self._in_force.config
+        token = await asyncio.to_thread(self._token, config, params)
+        try:  # before anything is held: a process that crawls must not keep anybody from the big red button
+            told = await asyncio.to_thread(apart.ask, "appliance.enrolment.token", str(token))
+        except VmError as error:
+            raise RpcError("failed", f"{error}; nothing was changed") from None
+        key = PublicKey.parse(told)
         async with self._in_force.changing:
-            config, now = self._in_force.config, self._clock()
-            token = await asyncio.to_thread(self._token, config, params)
-            try:
-                told = await asyncio.to_thread(apart.ask, "appliance.enrolment.token", str(token))
-            except VmError as error:
-                raise RpcError("failed", f"{error}; nothing was changed") from None
-            key = PublicKey.parse(told)
-            life = float(params.get("life") or USUAL_LIFE_S)
-            if not 1 <= life <= LONGEST_LIFE_S:
-                raise RpcError("bad_request", f"a token is good for 1 to {LONGEST_LIFE_S:.0f} seconds")
+            if self._in_force.config is not config:
+                raise RpcError(
+                    "failed", "the configuration has changed meanwhile, and nothing else; try again"
+                )
+            now = self._clock()
             invitation = Invitation(
                 branch=token.branch,
                 certificate=key.der,

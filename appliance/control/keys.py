@@ -25,6 +25,7 @@ class Keys:
         self._in_force = in_force
         self._data = data
         self._emit = emit
+        self._making = asyncio.Lock()
         self._asked: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
 
     def handlers(self) -> dict[str, AsyncHandler]:
@@ -37,7 +38,7 @@ class Keys:
     async def rotate(self, _params: Params) -> dict[str, Any]:
         """Make the next key, if there is none yet, and announce it; `waiting`: peers that have not taken it yet."""
         path = identity.next_path(self._key)
-        async with self._in_force.changing:
+        async with self._making:  # a process that crawls must not keep anybody from the big red button
             try:
                 number = await asyncio.to_thread(apart.ask, identity.__name__, str(path))
             except VmError as error:
@@ -48,8 +49,12 @@ class Keys:
                 raise RpcError(
                     "failed", f"{path} cannot be written: {os.strerror(number)}; nothing was changed"
                 )
-            made = identity.load_identity(path)
-            said = await self._data.call("keys", {})
+            async with self._in_force.changing:
+                try:
+                    made = identity.load_identity(path)
+                except identity.IdentityError as error:  # perhaps it has just taken its place
+                    raise RpcError("failed", f"{error.problem}; look at the events, and try again") from None
+                said = await self._data.call("keys", {})
         return {"fingerprint": identity.fingerprint(made.certificate), "waiting": said["waiting"]}
 
     def heard(self, kind: str, evidence: dict[str, Any]) -> None:

@@ -1,7 +1,9 @@
 """A peer's key gives way to another: what control writes down, and what it refuses to."""
 
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,10 @@ import pytest
 from appliance import identity, rotation
 from appliance.events import Event
 from appliance.identity import fingerprint
+from appliance.rpc import RpcError
 from appliance.trust import Trust
 from tests.unit.appliance.control_box import ControlBox, control_box, until
+from vmhost import apart
 
 
 @pytest.fixture
@@ -75,3 +79,34 @@ def test_the_next_key_takes_its_place_when_all_are_ready(box: ControlBox) -> Non
     until(lambda: "key.changed" in box.kinds(), "it is in place")
     assert identity.load_identity(path).certificate == made.certificate
     assert not identity.next_path(path).exists()
+
+
+def test_bypass_does_not_wait_for_a_key_that_is_being_made(
+    box: ControlBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor for the token of an invitation."""
+    asked, go_on = threading.Semaphore(0), threading.Event()
+    make = apart.ask
+
+    def slow(*arguments: object) -> object:
+        asked.release()
+        assert go_on.wait(60)
+        return make(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(apart, "ask", slow)
+    invitation = {"branch": "branch-7", "prefixes": ["10.7.0.0/16"], "dial": ["10.9.1.1:4001"]}
+    with ThreadPoolExecutor() as pool:
+        try:
+            rotated = pool.submit(box.call, "key_rotate")
+            invited = pool.submit(box.call, "enrol_invite", **invitation)
+            assert all(asked.acquire(timeout=60) for _ in range(2))
+            assert box.call("bypass", on=True)["bypass"]["all"]
+            assert not rotated.done()
+            assert not invited.done()
+            box.write(rules='[[rules]]\nname = "mail"\nports = ["25"]\n')
+            box.call("reload")
+        finally:
+            go_on.set()
+        assert rotated.result(60)["fingerprint"]
+        with pytest.raises(RpcError, match="has changed meanwhile"):
+            invited.result(60)
