@@ -15,7 +15,7 @@ import pytest
 
 SERVER = Path(__file__).with_name("bad_disk_server.py")
 DEBIAN_PYTHON = "/usr/bin/python3"  # has python3-fusepy
-READY_S = 10.0
+READY_S = 30.0
 
 
 class BadDisk:

@@ -293,7 +293,7 @@ def test_a_disk_that_is_too_full_is_told_before(box: VmBox, guest: str, tmp_path
         assert "free space, or back up elsewhere" in box.vm("backup", guest, "--to", tmp_path, fails=True)
         assert list(tmp_path.iterdir()) == []
     finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
     assert "is no place for backups" in box.vm("backup", guest, "--to", "ftp://elsewhere/", fails=True)
 
 

@@ -84,7 +84,7 @@ def test_a_copy_that_a_crash_cuts_off_goes_on(box: VmBox, image: Path, tmp_path:
 
 def test_a_machine_that_is_half_made_can_be_dropped(box: VmBox, tmp_path: Path) -> None:
     large = tmp_path / "large.img"
-    large.write_bytes(os.urandom(2**24) * 16)
+    large.write_bytes(os.urandom(2**24) * 32)
     making = box.begin("create", box.recipe("directory", large))
     box.stop_child("qemu-img", "convert")
     box.kill_control()

@@ -103,7 +103,7 @@ def small_disk(box: VmBox) -> Iterator[Path]:
     directory.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1400M", "tmpfs", directory], check=True)
     yield directory
-    subprocess.run(["umount", directory], check=True)
+    subprocess.run(["umount", "--lazy", directory], check=True)
 
 
 def test_a_full_disk(box: VmBox, image: Path, small_disk: Path, began: float) -> None:
