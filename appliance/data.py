@@ -100,6 +100,7 @@ class DataPlane:
         self._desk = Desk(self.loop, self._asked_to_enrol)
         self._holders: dict[bytes, str] = {}  # certificate → the peer that is known by it
         self._peers: dict[str, Peer] = {}
+        self._contexts: dict[str, tuple[tuple[bytes, ...], ssl.SSLContext]] = {}  # by peer: of which keys
         self._policies: dict[str, policy.Policy] = {}
         self._beaten = 0.0
         self._beating = False
@@ -318,13 +319,18 @@ class DataPlane:
         peer.start()
 
     def _client_context(self, config: PeerConfig) -> ssl.SSLContext:
-        return identity.tls_context(
-            server_side=False, identity=self._rotation.own, peer_certs=self._trust.keys(config)
-        )
+        """To dial that peer with. To make one takes more than a millisecond, which a hub's flows would notice."""
+        own, keys = self._rotation.own, self._trust.keys(config)
+        pinned, context = self._contexts.get(config.id, ((), None))
+        if context is None or pinned != (own.certificate, *keys):
+            context = identity.tls_context(server_side=False, identity=own, peer_certs=keys)
+            self._contexts[config.id] = (own.certificate, *keys), context
+        return context
 
     def _drop_peer(self, peer_id: str, reason: str) -> None:
         self._doors.want(peer_id, opened=False)
         self._peers.pop(peer_id).close(reason)
+        del self._contexts[peer_id]
         del self._policies[peer_id]
 
     def _pin(self) -> None:
