@@ -59,7 +59,8 @@ class Backups:
                         await self._stirred.wait()
                 if self._stirred.is_set():
                     self._stirred.clear()
-                    await self._taking.go_on()
+                    for name, to, rest in await self._taking.go_on():
+                        tasks.create_task(self._go_on(name, to, rest))
                     for place in await self._places(""):
                         with contextlib.suppress(OSError):  # taking a backup there will say it
                             await self._sweep(Shelf(place))
@@ -189,6 +190,24 @@ class Backups:
             self._failed[name] = time.time()
             return
         self._failed.pop(name, None)
+        await self._put_away(name, to, keep)
+
+    async def _go_on(self, name: str, to: Path, rest: asyncio.Task[Tree]) -> None:
+        """What a crash cut off is put away like every other."""
+        await asyncio.wait((rest,))
+        if rest.cancelled() or rest.exception() is not None:
+            return  # it is an event
+        with contextlib.suppress(VmError):  # libvirtd is gone: it is sent after the next
+            found = {
+                one.name: self._machines.recipe(one) for one in await self._machines.link.do(calls.survey)
+            }
+            recipe = found.get(name)
+            plan = None if recipe is None else recipe.backup
+            if plan is not None and to == (Path(plan.to) if plan.to else self._own):
+                await self._put_away(name, to, plan.keep)
+
+    async def _put_away(self, name: str, to: Path, keep: int) -> None:
+        """What is too old goes, and the rest to the other site."""
         try:
             gone = await asyncio.to_thread(_let_go, Shelf(to), name, keep)
         except OSError as error:

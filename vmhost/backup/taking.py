@@ -86,8 +86,9 @@ class Taking:
                     await self._given_up(name, Shelf(Path(journal.to)), journal)
         return {"name": name}
 
-    async def go_on(self) -> None:
-        """After libvirtd has come back, or this process: with what was under way."""
+    async def go_on(self) -> list[tuple[str, Path, asyncio.Task[Tree]]]:
+        """After libvirtd has come back, or this process: with what was under way. Machine, place and the rest of it."""
+        going = []
         for name in self._machines.known.keys() - self._machines.backing_up.keys():
             self._begin_thaw(name)
             journal = await asyncio.to_thread(self._read, name)
@@ -99,6 +100,8 @@ class Taking:
                 )
                 self._tasks[name] = task
                 task.add_done_callback(functools.partial(self._gone_on, name))
+                going.append((name, shelf.directory, task))
+        return going
 
     def _gone_on(self, name: str, task: asyncio.Task[Tree]) -> None:
         del self._machines.backing_up[name], self._tasks[name]

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +13,11 @@ from tests.unit.vmhost.test_recipe import GOOD
 from vmhost.abilities import Abilities
 from vmhost.agent.watch import Agents
 from vmhost.backup import job
-from vmhost.backup.backups import Backups
+from vmhost.backup.backups import DIRECTORY, Backups
+from vmhost.backup.manifest import FILE
 from vmhost.backup.remaking import Given
+from vmhost.backup.sending import Sending
+from vmhost.backup.shelf import Shelf, stamp_of
 from vmhost.backup.taking import Taking
 from vmhost.creation import Creation
 from vmhost.directory.directories import Directories
@@ -92,6 +97,59 @@ def test_a_recipe_that_cannot_be_read_hides_no_other(tmp_path: Path, monkeypatch
     assert asyncio.run(run()) == ["a", "c"]
     assert sorted(taken) == ["a", "c"]
     assert [kind for kind, _ in told] == ["vm.recipe_bad"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_a_crash_cut_off_is_put_away_like_every_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    """It is sent, and what is too old goes; unless a person has chosen another place for it."""
+    told: Events = []
+    text = GOOD.replace('"directory"', '"a"', 1) + '[backup]\nevery = "24h"\nkeep = 1\n'
+    text += 'send = "rsync://10.9.0.1/backups"\nsend_from = "10.9.0.2/24"\nsend_by = "10.9.0.1"\n'
+    libvirtd = Libvirtd(monkeypatch)
+    libvirtd.defined["a"] = domain_xml(parse(text, "/a"), "tcg", tmp_path)
+    libvirtd.running["a"] = ""
+    machines = machines_in(tmp_path / "vm", libvirtd, told)
+    usual = tmp_path / DIRECTORY
+    to = tmp_path / "elsewhere" if elsewhere else usual
+    now = time.time()
+    shelf, old = Shelf(to), stamp_of(now - 60)
+    stamp = shelf.begin("a", now)
+    journal = {"to": str(to), "stamp": stamp, "taken": now, "recipe": {}, "begun": True}
+    seen = {"uuid": "", "macs": [], "disks": {}, "boot": {}, "xml": ""}
+    (tmp_path / "vm" / "a").mkdir(parents=True)
+    (tmp_path / "vm" / "a" / ".backup").write_text(json.dumps(journal | {"seen": seen}))
+    (usual / "a" / old).mkdir(parents=True)
+    (usual / "a" / old / FILE).write_text("{}")
+    sent: list[Path] = []
+    monkeypatch.setattr(job, "progress", lambda *_: job.Progress(False, 1.0))
+    monkeypatch.setattr(Sending, "send", lambda _, directory, _post: _note(sent, directory))
+    backups, go_on = backups_of(machines), Backups._go_on
+
+    async def run() -> None:
+        done = asyncio.Event()
+
+        async def gone_on(*arguments: Any) -> None:
+            await go_on(*arguments)
+            done.set()
+
+        monkeypatch.setattr(Backups, "_go_on", gone_on)
+        backups._stirred.set()
+        task = asyncio.create_task(backups.run())
+        async with asyncio.timeout(20):
+            await done.wait()
+        task.cancel()
+        await asyncio.wait((task,))
+
+    asyncio.run(run())
+    assert shelf.stamps("a") == [stamp]
+    assert sent == ([] if elsewhere else [usual / "a"])
+    assert Shelf(usual).stamps("a") == ([old] if elsewhere else [stamp])
+
+
+async def _note(sent: list[Path], directory: Path) -> None:
+    sent.append(directory)
 
 
 def test_nothing_begins_while_one_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
