@@ -18,7 +18,7 @@ from appliance.lanes import frames
 from appliance.lanes.frames import Hello, Kind, Open
 from appliance.lanes.link import Role
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 TAKEN_S = 2.0  # for what is said to be taken
 CLOSED = (ssl.SSLError, ConnectionError)
 

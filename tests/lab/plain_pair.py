@@ -63,7 +63,7 @@ def box(
     return BoxSpec(("lan0",), (LANE_PORT,), changed, (own[0],), (own[1],))
 
 
-def until(condition: Callable[[], Any], within: float = 5.0) -> bool:
+def until(condition: Callable[[], Any], within: float = 20.0) -> bool:
     """Polls until the condition holds; False when it did not within so many seconds."""
     deadline = time.monotonic() + within
     while not condition():
@@ -71,6 +71,16 @@ def until(condition: Callable[[], Any], within: float = 5.0) -> bool:
             return False
         select.select([], [], [], 0.005)
     return True
+
+
+def one_of(connect: Callable[[], socket.socket], wanted: Callable[[socket.socket], bool]) -> socket.socket:
+    """The first of up to 20 connections that is as wanted: while the machine is busy, some pass."""
+    for _ in range(20):
+        sock = connect()
+        if wanted(sock):
+            return sock
+        sock.close()
+    raise AssertionError("none is as wanted")
 
 
 class Box:
@@ -113,7 +123,7 @@ class Box:
     def _read(self) -> Any:
         assert self._relay is not None
         assert self._relay.stdout is not None
-        ready, _, _ = select.select([self._relay.stdout], [], [], 10)
+        ready, _, _ = select.select([self._relay.stdout], [], [], 60)
         assert ready, "the relay does not answer"
         return json.loads(self._relay.stdout.readline())
 

@@ -32,7 +32,7 @@ from appliance.intercept import (
     reset_on_close,
 )
 
-HEARTBEAT = 0.25
+HEARTBEAT = 0.5
 LANE_PORT = 4001
 OPEN_TIMEOUT = 3.0  # seconds that a server has to answer the far side
 

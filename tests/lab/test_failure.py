@@ -18,7 +18,7 @@ import pytest
 from appliance.intercept import passed_flows
 from appliance.lab import Lab
 from appliance.lab.pair import Box, Pair, Side
-from tests.lab.plain_pair import ECHO_PORT, Echo, address_of, echoes, echoing, until
+from tests.lab.plain_pair import ECHO_PORT, Echo, address_of, echoes, echoing, one_of, until
 
 SERVERS = {socket.AF_INET: "10.2.0.2", socket.AF_INET6: "fd02::2"}
 NFS_PORT = 760  # a client that always comes from the same port
@@ -81,21 +81,27 @@ def works(lab: Lab, family: socket.AddressFamily = socket.AF_INET, source_port: 
 
 def optimised(lab: Lab, pair: Pair) -> bool:
     """Whether a new flow is taken by the branch's data plane."""
-    with contextlib.suppress(OSError):
-        sock = connect(lab)
-        with sock:
-            if echoes(sock):
-                name = list(address_of(sock))
-                return any(
-                    flow["client"] == name and flow["kind"] == "optimised"
-                    for flow in pair.branch.call("flows")
-                )
+    with contextlib.suppress(OSError), connect(lab) as sock:
+        return is_taken(pair, sock)
     return False
+
+
+def is_taken(pair: Pair, sock: socket.socket) -> bool:
+    name = list(address_of(sock))
+    return echoes(sock) and any(
+        flow["client"] == name for flow in pair.branch.call("flows", kind="optimised")
+    )
+
+
+def taken(
+    lab: Lab, pair: Pair, family: socket.AddressFamily = socket.AF_INET, source_port: int = 0
+) -> socket.socket:
+    return one_of(lambda: connect(lab, family, source_port=source_port), lambda sock: is_taken(pair, sock))
 
 
 def is_reset(sock: socket.socket) -> bool:
     """Waits for the end of a connection; True for a RST, False for a clean end."""
-    sock.settimeout(10)
+    sock.settimeout(30)
     try:
         while sock.recv(1 << 16):
             pass
@@ -123,7 +129,7 @@ def test_a_killed_data_plane_resets_its_flows_and_new_ones_pass(
     lab: Lab, pair: Pair, echo: Echo, figure: Figure, name: str
 ) -> None:
     with contextlib.ExitStack() as stack:
-        flows = [stack.enter_context(connect(lab, family)) for family in SERVERS for _ in range(3)]
+        flows = [stack.enter_context(taken(lab, pair, family)) for family in SERVERS for _ in range(3)]
         assert all(echoes(sock, b"x" * 3000) for sock in flows)
         began = time.monotonic()
         box_of(pair, name).signal("data", signal.SIGKILL)
@@ -143,17 +149,18 @@ def test_a_killed_data_plane_resets_its_flows_and_new_ones_pass(
 def test_a_hung_data_plane_is_passed_by_and_killed(lab: Lab, pair: Pair, figure: Figure, name: str) -> None:
     box = box_of(pair, name)
     with contextlib.ExitStack() as stack:
-        flows = [stack.enter_context(connect(lab)) for _ in range(3)]
-        assert all(echoes(sock) for sock in flows)
+        flows = [stack.enter_context(taken(lab, pair)) for _ in range(3)]
         began = time.monotonic()
         hung = box.signal("data", signal.SIGSTOP)
         queued = []
         if (
             name == "branch"
         ):  # intercepted, but nobody accepts: these wait in the queue until the process is killed
-            queued = [stack.enter_context(connect(lab)) for _ in range(3)]
+            late = [stack.enter_context(connect(lab)) for _ in range(3)]
+            passed = {flow.client for flow in lab.branch.call(passed_flows, 1000)}
+            queued = [sock for sock in late if address_of(sock) not in passed]
         figure(f"{name} hung: a new flow works after", until_timed(lambda: works(lab), 10))
-        assert until(lambda: not running(hung), 10)
+        assert until(lambda: not running(hung), 30)
         figure(f"{name} hung: killed by its supervisor after", time.monotonic() - began)
         assert all_reset(flows + queued)
         figure(f"{name} hung: its flows were reset after", time.monotonic() - began)
@@ -175,8 +182,7 @@ def running(pid: int) -> bool:
 def test_a_client_with_a_fixed_port_comes_back(
     lab: Lab, pair: Pair, figure: Figure, name: str, number: signal.Signals
 ) -> None:
-    sock = connect(lab, source_port=NFS_PORT)
-    assert echoes(sock)
+    sock = taken(lab, pair, source_port=NFS_PORT)
     box_of(pair, name).signal("data", number)
     assert is_reset(sock)
     sock.close()
@@ -188,7 +194,7 @@ def test_a_client_with_a_fixed_port_comes_back(
 
 
 def test_a_peer_that_is_gone_is_passed_by_and_named(lab: Lab, pair: Pair) -> None:
-    assert optimised(lab, pair)
+    assert until(lambda: optimised(lab, pair))
     pair.dc.stop()
     assert until(lambda: works(lab), 10)
     sock = connect(lab)

@@ -95,9 +95,13 @@ def test_the_heartbeat_runs_out(module_lab: Lab, handle: Interception) -> None:
 
     assert active() == set()
     for _ in range(3):  # again after it has run out
-        handle.heartbeat()
-        handle.heartbeat()
-        assert active() == {"lan0"}
+
+        def beats() -> bool:
+            handle.heartbeat()
+            handle.heartbeat()
+            return active() == {"lan0"}
+
+        assert until(beats)
         assert until(lambda: not active(), 10.0)
 
 

@@ -96,7 +96,7 @@ def test_flows_move_to_the_other_wan_and_new_ones_are_optimised_there(lab: Lab) 
             wan.restore()
             assert fresh.finish().broken == []
         end(pair, sessions)
-        assert peer(pair.branch)["switches"] == peer(pair.dc)["switches"] == 4
+        assert min(peer(box)["switches"] for box in pair.boxes) >= 4
         assert len(events(pair.branch, "path.down")) >= 4
         for box in pair.boxes:
             assert not events(box, "peer.path_down")

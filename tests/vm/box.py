@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -107,6 +108,12 @@ trusted_keys = ["{trusted}"]
         print(f"control plane: {size / 1e6:.1f} MB")
         assert size <= SMALL
 
+    def close(self) -> None:
+        """End whatever of it runs; after the last use."""
+        for process in (self._control, self._libvirtd):
+            if process is not None:
+                self._end(process)
+
     def _end(self, process: subprocess.Popen[bytes] | None) -> None:
         assert process is not None
         process.kill()
@@ -182,26 +189,24 @@ trusted_keys = ["{trusted}"]
 
     def stop_child(self, *command: str) -> None:
         """Waits until control runs a program with such an argument, which does nothing more from then on."""
-        found: list[int] = []
+        assert self._control is not None
+        children = Path(f"/proc/{self._control.pid}/task/{self._control.pid}/children")
 
-        def caught() -> bool:
-            assert self._control is not None
-            for pid in map(
-                int, Path(f"/proc/{self._control.pid}/task/{self._control.pid}/children").read_text().split()
-            ):
+        def is_stopped() -> bool:
+            for pid in children.read_text().split():
                 with contextlib.suppress(OSError):  # it has ended
                     if set(command) <= set(Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:3]):
-                        os.kill(pid, signal.SIGSTOP)
-                        found.append(pid)
-            return bool(found)
+                        os.kill(int(pid), signal.SIGSTOP)
+                        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "T"
+            return False
 
-        until(caught, f"control runs {command}")
-        until(lambda: Path(f"/proc/{found[0]}/stat").read_text().split()[2] == "T", f"{command} is stopped")
+        until(is_stopped, f"control runs {command}, which is stopped")
 
     def hears(self, name: str, wanted: str, typed: str = "") -> str:
-        """Waits until the guest's console has said `wanted`; returns the line. `typed` is typed first."""
+        """Waits until the guest's console has said `wanted`; the line from there on. `typed` is typed first."""
         device = os.open(self.call("vm_console", name=name)["device"], os.O_RDWR | os.O_NOCTTY)
         try:
+            termios.tcflush(device, termios.TCIFLUSH)  # half a line, of which nobody has read the rest
             os.write(device, typed.encode())
             said, deadline = b"", time.monotonic() + DEADLINE_S
             while True:
@@ -213,7 +218,7 @@ trusted_keys = ["{trusted}"]
                     time.sleep(0.05)
                 for line in said.decode(errors="replace").splitlines(keepends=True):
                     if wanted in line and line.endswith("\n"):
-                        return line.rstrip()
+                        return line[line.rindex(wanted) :].rstrip()
         finally:
             os.close(device)
 

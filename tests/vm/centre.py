@@ -201,14 +201,20 @@ class Centre:
     def _serves(self) -> bool:
         assert self._samba is not None
         assert self._samba.poll() is None, "samba has ended"
-        for port in PORTS:
-            try:
-                socket.create_connection((self.address, port), timeout=5.0).close()
-            except OSError:
-                return False
+        if not self.listens(self.address):
+            return False
         asked = [f"@{self.address}", "+short", "+time=5", "SRV", f"_kerberos._tcp.{SITE}._sites.{DOMAIN}"]
         said = subprocess.run(["dig", *asked], capture_output=True, text=True).stdout
         return self.host in said
+
+    def listens(self, address: str) -> bool:
+        """Whether all of its services take connections there."""
+        for port in PORTS:
+            try:
+                socket.create_connection((address, port), timeout=5.0).close()
+            except OSError:
+                return False
+        return True
 
     def stop(self) -> None:
         """End Samba in an orderly way."""
@@ -229,12 +235,16 @@ class Centre:
 
         SIGSTOP hangs them, SIGCONT lets them go on.
         """
+        pids = []
         for line in self.run("ps", "-e", "-o", "pid=,args=").splitlines():
             pid, _, args = line.strip().partition(" ")
             if any(f"task[{task}]" in args or f"/{task} " in args for task in tasks) or (
                 not tasks and ("samba" in args or "/smbd " in args or "winbindd" in args)
             ):
-                self.run("kill", f"-{number.value}", pid)
+                pids.append(pid)
+        assert pids
+        kill = self.inside("kill", f"-{number.value}", *pids)
+        subprocess.run(kill, stderr=subprocess.DEVNULL, check=False)  # one of them may have ended
         if number == signal.SIGCONT and self._samba is not None:
             self._samba.send_signal(number)  # nsenter stops with its child, and stays so
 

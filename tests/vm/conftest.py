@@ -85,6 +85,7 @@ def box(furnished: None) -> Iterator[VmBox]:
             yield box
             box.must_be_small()
         finally:
+            box.close()
             for log in sorted(box.directory.glob("*.log")):
                 print(f"--- {log.name}\n{log.read_text()}")
 

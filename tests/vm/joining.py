@@ -28,7 +28,7 @@ def try_to_stage(
     centre: Centre, file: Path, host: str, *options: str, ticket: dict[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
     """The same, however it ends."""
-    secret = file.parent / "password"
+    secret = file.with_name(f"{file.name}.password")
     secret.write_text(PASSWORD)
     command = [
         *(sys.executable, "-m", "appliance.cli", "vm", "stage", "directory", str(file)),

@@ -147,10 +147,10 @@ def test_what_a_crash_leaves_frozen_is_thawed(box: VmBox, agile: str) -> None:
     frozen.touch()
     with box.libvirt() as connection:
         assert connection.lookupByName(agile).fsFreeze() == 1
-    assert _agent(box, status) == "frozen"
+    until(lambda: _agent(box, status) == "frozen", "it says so")
     box.start_control()
     until(lambda: not frozen.exists(), "it is thawed")
-    assert _agent(box, status) == "thawed"
+    until(lambda: _agent(box, status) == "thawed", "it says so")
 
 
 def test_a_backup_that_is_no_good_is_told_and_not_restored(box: VmBox, guest: str, began: float) -> None:

@@ -69,6 +69,8 @@ class Branch(Centre):
         self.guest("machine")
 
     def _serves(self) -> bool:
+        if not any(self.listens(address) for address in (self.address, self.address6)):
+            return False
         asked = ["dig", "@127.0.0.1", "+short", "+time=5", "SRV", f"_ldap._tcp.{DOMAIN}"]
         return subprocess.run(self.inside(*asked), capture_output=True).stdout.count(b" 389 ") > 0
 
@@ -109,6 +111,7 @@ def _health(
         account=health["account"],
         secret=str(secret),
         ca=ca,
+        within=20.0,
     )
     return asyncio.run(check(target))
 

@@ -20,7 +20,7 @@ def no_tap() -> Iterator[None]:
     """No network card can be plugged in."""
     subprocess.run(["mount", "--bind", "/dev/null", "/dev/net/tun"], check=True)
     yield
-    subprocess.run(["umount", "/dev/net/tun"], check=True)
+    subprocess.run(["umount", "--lazy", "/dev/net/tun"], check=True)
 
 
 @pytest.fixture(autouse=True)
